@@ -1,0 +1,117 @@
+"""The house keeps its habits: what style and packaging promise about every file."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "fbshared"
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def test_files() -> list[Path]:
+    return sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+test_files.__test__ = False  # type: ignore[attr-defined]
+
+
+def tests_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node
+
+
+def test_no_module_is_longer_than_one_thought() -> None:
+    """No module has more than 400 lines."""
+    long = [str(path) for path in modules() if len(path.read_text().splitlines()) > 400]
+
+    assert [] == long
+
+
+def test_every_module_says_what_it_is() -> None:
+    """Every module has a docstring."""
+    silent = [str(path) for path in modules() if not ast.get_docstring(ast.parse(path.read_text()))]
+
+    assert [] == silent
+
+
+def test_every_test_says_what_must_be_true() -> None:
+    """Every test has a docstring."""
+    silent = [
+        f"{path.relative_to(ROOT)}:{test.lineno} {test.name}"
+        for path in test_files()
+        if path != Path(__file__)
+        for test in tests_of(path)
+        if not ast.get_docstring(test)
+    ]
+
+    assert [] == silent
+
+
+@pytest.mark.parametrize("layer", ["core", "shm", "leader"])
+def test_the_tests_mirror_the_package(layer: str) -> None:
+    """Every module of the lower layers has a test file of its own name."""
+    names = {path.stem for path in (PACKAGE / layer).glob("*.py")} - {"__init__"}
+
+    assert set() == {n for n in names if not (ROOT / "tests" / layer / f"test_{n}.py").exists()}
+
+
+def test_types_are_shipped() -> None:
+    """The package carries the marker that tells type checkers to read it."""
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_public_names_exist_and_are_sorted() -> None:
+    """Every name in ``__all__`` is there, in order."""
+    import fbshared
+
+    assert sorted(fbshared.__all__) == list(fbshared.__all__)
+    assert [] == [name for name in fbshared.__all__ if not hasattr(fbshared, name)]
+
+
+def test_importing_has_no_effect() -> None:
+    """Importing the package starts no thread, opens no file, and touches neither logging nor signal handlers."""
+    code = """
+import gc, logging, os, signal, threading
+def state():
+    handlers = [signal.getsignal(s) for s in sorted(signal.valid_signals())]
+    files = len(os.listdir("/proc/self/fd"))
+    return threading.active_count(), files, logging.root.handlers, gc.get_threshold(), handlers
+import websocket, requests, msgpack, filelock
+before = state()
+import fbshared
+assert before == state(), (before, state())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_an_application_does_not_pay_for_the_test_server() -> None:
+    """Importing the package imports neither the local server nor its library."""
+    code = "import sys, fbshared; print([m for m in ('aiohttp', 'gunicorn') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert "[]\n" == done.stdout
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    return re.findall(r"^python3 -m venv .*$", text, re.MULTILINE)
+
+
+def test_the_readme_has_two_commands_of_one_line() -> None:
+    """One README line runs the demo and another one the tests, each with its own set-up."""
+    demo, tests = readme_commands()
+
+    assert demo.endswith("fbshared demo")
+    assert tests.endswith("-m pytest")
