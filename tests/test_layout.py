@@ -79,7 +79,7 @@ def test_public_names_exist_and_are_sorted() -> None:
 
 
 def test_importing_has_no_effect() -> None:
-    """Importing the package starts no thread, opens no file, and touches neither logging nor signal handlers."""
+    """Importing starts no thread, opens no file, and touches neither logging nor signal handlers."""
     code = """
 import gc, logging, os, signal, threading
 def state():
