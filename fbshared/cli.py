@@ -1,0 +1,183 @@
+"""The command line: ``demo``, ``serve`` and ``status``.
+
+Exit codes: 0 all is well, 1 something is wrong, 2 the command cannot run as asked, 3 (``status``) no region.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fbshared import __version__
+from fbshared.errors import FBSharedError
+from fbshared.status import RegionStatus, read_regions
+
+if TYPE_CHECKING:
+    from fbshared.testing import Connection, FeatBitServer
+
+WELL, WRONG, UNUSABLE, NO_REGION = 0, 1, 2, 3
+
+
+class UnusableError(Exception):
+    """The command cannot run as asked; the message is the one line to print."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (UnusableError, FBSharedError, OSError) as error:
+        print(f"fbshared: {error}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("fbshared", description="FeatBit flags in shared memory.")
+    parser.add_argument("--version", action="version", version=f"fbshared {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="show the promises with gunicorn and a local FeatBit server")
+    demo.add_argument(
+        "--data", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON), else sample data"
+    )
+    demo.set_defaults(command=_demo)
+
+    serve = commands.add_parser("serve", help="run a local FeatBit server for development")
+    serve.add_argument("file", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON)")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=0, help="the port to listen on (any free one)")
+    serve.add_argument("--secret", help="the environment secret to expect (a new one)")
+    serve.set_defaults(command=_serve)
+
+    status = commands.add_parser("status", help="show the regions of this host: leader, data, members")
+    status.add_argument(
+        "--directory", type=Path, help="the configured directory ($FBSHARED_DIR or the default)"
+    )
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(command=_status)
+    return parser
+
+
+def _need(*modules: str, extra: str) -> None:
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise UnusableError(f"{' and '.join(missing)} missing: pip install 'fbshared[{extra}]'")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    _need("aiohttp", "gunicorn", extra="demo")
+    from fbshared.demo.run import run
+
+    return run(options.data)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    _need("aiohttp", extra="testing")
+    from fbshared.testing import FeatBitServer
+
+    if not 0 <= options.port <= 65535:
+        raise UnusableError(f"--port {options.port} is not a port")
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        server = FeatBitServer(options.file, host=options.host, port=options.port, secret=options.secret)
+    except ValueError as error:
+        raise UnusableError(error) from error
+    with server:
+        _print_address(options.file, server)
+        log = ServerLog(server)
+        while not stopping.wait(0.2):
+            log.print_news()
+        log.print_news()
+    print("stopped", flush=True)
+    return WELL
+
+
+def _print_address(file: Path, server: "FeatBitServer") -> None:
+    data = json.loads(server.message())["data"]
+    print(f"{file.name}: {len(data['featureFlags'])} flags, {len(data['segments'])} segments")
+    print(f"env_secret     {server.secret}")
+    print(f"streaming_url  {server.streaming_url}")
+    print(f"event_url      {server.event_url}")
+    print("Stop with Ctrl-C.", flush=True)
+
+
+class ServerLog:
+    """One line for each new connection, each ended one and each lot of events."""
+
+    def __init__(self, server: "FeatBitServer") -> None:
+        self._server = server
+        self._opened = 0
+        self._events = 0
+        self._living: list[Connection] = []
+
+    def print_news(self) -> None:
+        """Say what happened since the last time."""
+        connections = self._server.connections
+        for connection in connections[self._opened :]:
+            print(f"connection {connection.number} from {connection.headers.get('User-Agent', 'somebody')}")
+        self._living += connections[self._opened :]
+        self._opened = len(connections)
+        for connection in [c for c in self._living if c.closed_at is not None]:
+            code = f" with code {connection.close_code}" if connection.close_code else ""
+            print(f"connection {connection.number} ended{code}")
+            self._living.remove(connection)
+        if events := self._server.event_count - self._events:
+            print(f"{events} events received, {self._server.event_count} in all")
+            self._events += events
+        sys.stdout.flush()
+
+
+def _status(options: argparse.Namespace) -> int:
+    regions = read_regions(options.directory)
+    if options.json:
+        print(json.dumps([region.to_json_dict() for region in regions], indent=2))
+    elif not regions:
+        print("No region here: no process of this user holds FeatBit flags in this directory.")
+    else:
+        print("\n\n".join(describe(region) for region in regions))
+    if not regions:
+        return NO_REGION
+    return WELL if all(map(is_well, regions)) else WRONG
+
+
+def is_well(region: RegionStatus) -> bool:
+    """Whether somebody alive leads and has synced."""
+    return region.leader_alive and region.sync_state == "synced"
+
+
+def describe(region: RegionStatus) -> str:
+    """A region in plain words, a line for each thing and a table of its members."""
+    leader = "none" if not region.leader_pid else f"process {region.leader_pid}"
+    if region.leader_pid and not region.leader_alive:
+        leader += ", dead"
+    error = f": {region.sync_error}" if region.sync_error else ""
+    age = "never heard of FeatBit" if region.data_age_s is None else f"{region.data_age_s:.1f} s old"
+    lines = [
+        f"region    {region.path}",
+        f"leader    {leader}",
+        f"sync      {region.sync_state}{error}",
+        f"data      {region.flags} flags, {region.segments} segments, {age}",
+        f"snapshot  epoch {region.epoch}, generation {region.generation}",
+        f"delivery  {region.delivery_state}",
+        f"members   {len(region.rings)} with events or ready for them",
+    ]
+    if region.rings:
+        lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'dropped':>10}{'capacity':>12}")
+    for ring in region.rings:
+        process = f"{ring.pid}{'' if ring.alive else ' dead'}"
+        lines.append(
+            f"  {process:<16}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
+            f"{ring.dropped:>10,}{ring.capacity:>12,}"
+        )
+    return "\n".join(lines)
