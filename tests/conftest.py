@@ -40,7 +40,7 @@ def _patiently(find: Callable[[], dict[int, str]]) -> dict[int, str]:
 
 
 def _leaked_processes(directory: Path, before: set[int]) -> dict[int, str]:
-    """New children, zombies included, and whoever else has the test's directory mapped or in its environment."""
+    """New children, zombies included, and whoever else knows the test's directory."""
     suspects = _children() - before
     if not directory.exists() or any(directory.iterdir()):
         suspects |= {pid for pid in _all_pids() if pid != os.getpid() and _uses(pid, str(directory))}

@@ -1,1 +1,1 @@
-"""What ``fbshared demo`` shows: four gunicorn workers, one connection, a flip, a kill, every event counted."""
+"""What ``fbshared demo`` shows: four workers, one connection, a flip, a kill, and every event counted."""
