@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fbshared import __version__
 from fbshared.errors import FBSharedError
@@ -40,8 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGINT
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage before it."""
+        self.exit(UNUSABLE, f"fbshared: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("fbshared", description="FeatBit flags in shared memory.")
+    parser = _Parser("fbshared", description="FeatBit flags in shared memory.")
     parser.add_argument("--version", action="version", version=f"fbshared {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 

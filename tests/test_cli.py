@@ -47,6 +47,8 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "required: COMMAND"),
+        (["serve"], "required: FILE"),
         (["serve", "/nowhere/flags.json"], "No such file"),
         (["serve", __file__], "is not JSON"),
         (["serve", __file__, "--port", "70000"], "70000 is not a port"),

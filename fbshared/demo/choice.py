@@ -39,7 +39,7 @@ class Choice:
         }
 
     def value(self, variation: str) -> str:
-        return next(v["value"] for v in self.flag["variations"] if v["id"] == variation)
+        return next(str(v["value"]) for v in self.flag["variations"] if v["id"] == variation)
 
 
 def choose(flags: list[Any]) -> Choice:
