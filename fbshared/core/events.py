@@ -1,8 +1,8 @@
 """The record of one event on its way through a ring, and the insight object that FeatBit gets for it.
 
-A record is the msgpack array ``[kind, timestamp_ms, user, tail]``. Its parts are packed where they are known (a
-tail when a flag is compiled, a user once per call) and only put behind each other when the event happens. The
-user travels as the application gave it; it is normalised by the leader, outside of the evaluating process.
+A record is the msgpack array ``[kind, timestamp_ms, user, tail]``. Its parts are packed where they are known
+(a tail when a flag is compiled, a user once per call) and only put behind each other when the event happens.
+The user travels as the application gave it; it is normalised by the leader, outside of the evaluating process.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def make_packer() -> msgpack.Packer:
     return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass")
 
 
-def evaluation_tail(
-    flag_key: str, variation_id: str, text: str, reason: str, send_to_experiment: bool
-) -> bytes:
+def evaluation_tail(flag_key: str, variation_id: str, text: str, reason: str, send_to_experiment: bool) -> bytes:
     """What an evaluation event says besides the user and the time."""
     return _pack((flag_key, variation_id, text, reason, send_to_experiment))
 

@@ -1,0 +1,224 @@
+"""A flag compiled once to a function of a user.
+
+Compiling decides all that does not depend on the user: which variation has which value, what its event says, which
+places belong to it, how a condition reads its property. Nothing is refused while compiling. A broken part becomes a
+function that raises when an evaluation comes to it, because the reference answers all users that do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from fbshared.core.conditions import Condition, broken, conditions_of, elements
+from fbshared.core.operators import MISSING
+from fbshared.core.outcomes import (
+    CLIENT_NOT_READY,
+    ERROR,
+    FALLTHROUGH,
+    FLAG_NOT_FOUND,
+    FLAG_OFF,
+    RULE_MATCH,
+    TARGET_MATCH,
+    USER_NOT_SPECIFIED,
+    Outcome,
+    Variations,
+)
+from fbshared.core.ranges import Choice, choice_of
+from fbshared.core.segments import CompiledSegment, ids_of, in_any
+from fbshared.errors import EvaluationError
+
+__all__ = [
+    "CLIENT_NOT_READY",
+    "ERROR",
+    "FALLTHROUGH",
+    "FLAG_NOT_FOUND",
+    "FLAG_OFF",
+    "RULE_MATCH",
+    "TARGET_MATCH",
+    "USER_NOT_SPECIFIED",
+    "CompiledFlag",
+    "CompiledSegment",
+    "Compiler",
+    "Outcome",
+]
+
+Evaluate = Callable[[str, Mapping[str, Any]], Outcome]
+Rule = tuple[tuple[Condition, ...], Choice]
+
+
+class CompiledFlag:
+    """A flag as a function of a user.
+
+    ``evaluate(key, user)`` gives the outcome for a valid user with its key, and raises EvaluationError when the
+    flag's data gives none. ``segments`` are the ids of all segments it can reach, nested and unknown ones too.
+    """
+
+    __slots__ = ("evaluate", "key", "name", "segments")
+
+    def __init__(self, raw: Mapping[str, Any], evaluate: Evaluate, segments: frozenset[str]) -> None:
+        self.key: str = raw["key"]
+        self.name: str | None = raw.get("name")
+        # A function in a slot, not a method: one call less for every evaluation.
+        self.evaluate: Evaluate = evaluate
+        self.segments = segments
+
+
+class Compiler:
+    """Compiles flags and the segments they need, each segment once.
+
+    Args:
+        load_segment: gives the raw segment of an id, None for an unknown or archived one.
+        known: compiled segments that still hold, as do the ones they refer to.
+    """
+
+    def __init__(
+        self,
+        load_segment: Callable[[str], Mapping[str, Any] | None],
+        known: Mapping[str, CompiledSegment] | None = None,
+    ) -> None:
+        self.compiled: dict[str, CompiledSegment] = {}
+        self._load = load_segment
+        self._known = known or {}
+        self._waiting: list[tuple[CompiledSegment, Mapping[str, Any]]] = []
+
+    def flag(self, raw: Mapping[str, Any]) -> CompiledFlag:
+        """The flag as a function; whatever is broken in it raises only when an evaluation comes to it."""
+        reached: set[str] = set()
+        complete = len(self.compiled)
+        try:
+            evaluate = _evaluate(raw, partial(self._membership, reached))
+            self._fill()
+        except BaseException:  # the loader's: the next flag must not find what is half made
+            self._waiting.clear()
+            for unfinished in list(self.compiled)[complete:]:
+                del self.compiled[unfinished]
+            raise
+        return CompiledFlag(raw, evaluate, self._closure(reached))
+
+    def _membership(self, reached: set[str], value: object) -> Condition:
+        """The condition "user is in a segment" on a condition's value; adds to the reached which ones."""
+        ids = ids_of(value)
+        reached.update(ids)
+        return in_any([segment for name in ids if (segment := self._segment(name)) is not None])
+
+    def _segment(self, name: str) -> CompiledSegment | None:
+        if name in self._known and name not in self.compiled:
+            for held in {name, *self._known[name].segments} & self._known.keys():
+                self.compiled.setdefault(held, self._known[held])
+        if name in self.compiled:
+            return self.compiled[name]
+        raw = self._load(name)
+        if not raw:
+            return None
+        segment = self.compiled[name] = CompiledSegment(name)
+        self._waiting.append((segment, raw))
+        return segment
+
+    def _fill(self) -> None:
+        """Compile the contents of new segments: a queue, because segments may need each other in a circle."""
+        filled = []
+        while self._waiting:
+            segment, raw = self._waiting.pop()
+            reached: set[str] = set()
+            segment.fill(raw, partial(self._membership, reached))
+            segment.segments = frozenset(reached)
+            filled.append(segment)
+        for segment in filled:
+            segment.segments = self._closure(segment.segments)
+
+    def _closure(self, names: Iterable[str]) -> frozenset[str]:
+        """These segments and all that they can reach."""
+        found: set[str] = set()
+        ahead = set(names)
+        while ahead:
+            name = ahead.pop()
+            found.add(name)
+            if name in self.compiled:
+                ahead |= self.compiled[name].segments - found
+        return frozenset(found)
+
+
+def _evaluate(flag: Mapping[str, Any], membership: Callable[[object], Condition]) -> Evaluate:
+    variations = Variations(flag)
+    if "isEnabled" not in flag:
+        return _failing("a flag that is neither on nor off")
+    if not flag["isEnabled"]:
+        off = variations.outcome(flag.get("disabledVariationId", MISSING), FLAG_OFF, False)
+        return _failing("an unknown variation when off") if off is None else lambda key, user: off
+    targets, stop = _targets(flag, variations)
+    default = choice_of(flag.get("fallthrough"), variations, FALLTHROUGH, rescue=True)
+    rules = [] if stop else _rules(flag, membership, variations)
+    if stop or rules is None:
+        rules = [((broken(stop or "a flag without rules"),), default)]
+    if targets or rules:
+        return _in_order(targets, rules, default)
+    return _answering(default)
+
+
+def _targets(flag: Mapping[str, Any], variations: Variations) -> tuple[dict[str, Outcome | None], str]:
+    """The outcome of every targeted key, None for an unknown variation, and why others cannot pass, if so."""
+    targets: dict[str, Outcome | None] = {}
+    entries = elements(flag.get("targetUsers"))
+    if entries is None:
+        return targets, "a flag without targets"
+    for entry in entries:
+        keys = elements(entry.get("keyIds")) if isinstance(entry, dict) else None
+        if keys is None:
+            return targets, "targets without keys"
+        send = variations.experiment_includes_all
+        outcome = variations.outcome(entry.get("variationId", MISSING), TARGET_MATCH, send)
+        for key in keys:
+            if isinstance(key, str):
+                targets.setdefault(key, outcome)  # the first entry with the key counts
+    return targets, ""
+
+
+def _rules(
+    flag: Mapping[str, Any], membership: Callable[[object], Condition], variations: Variations
+) -> list[Rule] | None:
+    entries = elements(flag.get("rules"))
+    if entries is None:
+        return None
+    return [(conditions_of(rule, membership), choice_of(rule, variations, RULE_MATCH)) for rule in entries]
+
+
+def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Choice) -> Evaluate:
+    fallthrough = _answering(default)
+
+    def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
+        if key in targets:
+            outcome = targets[key]
+            if outcome is None:
+                raise EvaluationError("a target with an unknown variation")
+            return outcome
+        for conditions, choice in rules:
+            for condition in conditions:
+                if not condition(key, user, ()):
+                    break
+            else:
+                outcome = choice(key, user)
+                if outcome is not None:
+                    return outcome
+                break  # a rule that matches and gives nothing leads to the default rule, not to the next one
+        return fallthrough(key, user)
+
+    return evaluate
+
+
+def _answering(choice: Choice) -> Evaluate:
+    def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
+        outcome = choice(key, user)
+        if outcome is None:
+            raise EvaluationError("a default rule that takes nobody")
+        return outcome
+
+    return evaluate
+
+
+def _failing(why: str) -> Evaluate:
+    def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
+        raise EvaluationError(why)
+
+    return evaluate
