@@ -69,17 +69,15 @@ class Edge:
         app.router.add_get("/streaming", self._streaming.handle)
         app.router.add_route("*", "/{path:.*}", self._endpoints.handle)
         # A real server does not decompress bodies, and a stopping one waits for nobody.
-        runner = web.AppRunner(
-            app, handle_signals=False, access_log=None, auto_decompress=False, shutdown_timeout=0.1
-        )
+        runner = web.AppRunner(app, handle_signals=False, access_log=None, auto_decompress=False, shutdown_timeout=0.1)
         self._over = asyncio.Event()
         try:
             await runner.setup()
             await web.SockSite(runner, listener, backlog=512).start()
-        except BaseException as error:
+        except OSError as error:
             listener.close()
             ready.set_exception(error)
-            raise
+            return
         self._loop = asyncio.get_running_loop()
         ready.set_result(None)
         await self._over.wait()

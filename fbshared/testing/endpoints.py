@@ -20,9 +20,7 @@ HEALTH_PATHS = ("/health/liveness", "/health/readiness")
 class Endpoints:
     """Insights, latest data and health, judged as a FeatBit evaluation server judges."""
 
-    def __init__(
-        self, environment: Environment, faults: Faults, journal: Journal, environment_id: str
-    ) -> None:
+    def __init__(self, environment: Environment, faults: Faults, journal: Journal, environment_id: str) -> None:
         self._environment = environment
         self._faults = faults
         self._journal = journal

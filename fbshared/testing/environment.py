@@ -14,9 +14,7 @@ from fbshared.errors import MessageError
 Raw = dict[str, Any]
 Bootstrap = str | Path | Mapping[str, Any]
 
-_UPDATED_AT = re.compile(
-    r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))?", re.ASCII
-)
+_UPDATED_AT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1)
 
 

@@ -83,11 +83,7 @@ def _known(user: Any) -> bool:
     if type(properties) is not list:
         raise RefusedError(400)
     for entry in properties:
-        if (
-            type(entry) is not dict
-            or type(entry.get("name")) is not str
-            or type(entry.get("value")) is not str
-        ):
+        if type(entry) is not dict or type(entry.get("name")) is not str or type(entry.get("value")) is not str:
             raise RefusedError(400)
     return bool(key and not key.isspace())
 
@@ -104,11 +100,7 @@ def _is_variation(entry: Any) -> bool:
     variation = entry.get("variation")
     if variation is None:
         return False
-    if (
-        type(variation) is not dict
-        or type(variation.get("id")) is not str
-        or type(variation.get("value")) is not str
-    ):
+    if type(variation) is not dict or type(variation.get("id")) is not str or type(variation.get("value")) is not str:
         raise RefusedError(400)
     return True
 

@@ -47,7 +47,6 @@ class Connection:
     """One websocket connection, refused ones included; the server goes on filling it while it lives.
 
     Attributes:
-        number: counts from 1.
         accepted_at: Unix seconds.
         query, headers: of the upgrade request.
         status: the answer to the upgrade request, 101 unless the handshake was refused.
@@ -55,9 +54,9 @@ class Connection:
         cursors: the timestamp of every data-sync request, in order.
         closed_at: Unix seconds, None while it is open.
         close_code: of the close frame that ended it, whoever sent it; None when there was none.
+        number: its place among all connections, from 1.
     """
 
-    number: int
     accepted_at: float
     query: dict[str, str]
     headers: dict[str, str]
@@ -66,6 +65,7 @@ class Connection:
     cursors: list[int] = field(default_factory=list)
     closed_at: float | None = None
     close_code: int | None = None
+    number: int = 0
 
 
 class Journal:
@@ -83,6 +83,7 @@ class Journal:
         """Note a new connection; a refused one does not count as open."""
         with self.changed:
             self.connections.append(connection)
+            connection.number = len(self.connections)
             if counts:
                 self.open += 1
                 self.max_open = max(self.max_open, self.open)

@@ -45,6 +45,7 @@ def _flags() -> list[Raw]:
             name="Search ranking",
             rules=[rule("semantic", condition("keyId", "StartsWith", "tester-"), name="Testers")],
             serve=split(("classic", 0.6), ("semantic", 0.3), ("hybrid", 0.1), experiment=1.0),
+            off="classic",
             tags=["search"],
         ),
         flag(
@@ -64,6 +65,7 @@ def _flags() -> list[Raw]:
             [24, 48, 96],
             name="Products on a page",
             rules=[rule(96, condition("screen-width", "BiggerThan", 1920), name="Large screens")],
+            off=24,
             tags=["search"],
         ),
         flag(
@@ -100,12 +102,14 @@ def _flags() -> list[Raw]:
                 ({"model": "embedding", "items": 8}, 0.2),
                 by="household",
             ),
+            off={"model": "co-purchase", "items": 4},
         ),
         flag(
             "support-chat",
             "string",
             ["robot", "human"],
             name="Support chat",
+            off="robot",
             rules=[
                 rule(
                     "human",
@@ -121,9 +125,8 @@ def _flags() -> list[Raw]:
             "string",
             ["control", "lower", "rounded"],
             name="Price experiment",
-            serve=split(
-                ("control", 0.34), ("lower", 0.33), ("rounded", 0.33), by="household", experiment=0.5
-            ),
+            serve=split(("control", 0.34), ("lower", 0.33), ("rounded", 0.33), by="household", experiment=0.5),
+            off="control",
             experiment_on_targets=True,
             targets=[("control", ["auditor"])],
         ),

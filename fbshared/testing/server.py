@@ -28,7 +28,8 @@ class FeatBitServer:
             assert server.wait_for(lambda s: s.event_count == 1)
 
     Every method may be called from any thread, also while the server is stopped. Faults last until they are
-    taken back. Records cover the whole life of the object, restarts included.
+    taken back. Records cover the whole life of the object, restarts included. A forked child has no server: give
+    it the URLs and the secret.
 
     Args:
         bootstrap: path, JSON text or object: a data-sync message with a full, or its bare ``data``.

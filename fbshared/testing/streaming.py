@@ -92,7 +92,6 @@ class Streaming:
             return web.Response(status=404)
         faults, date = self._faults, {"Date": date_header(self._faults.clock_offset)}
         record = Connection(
-            number=len(self._journal.connections) + 1,
             accepted_at=time.time(),
             query=dict(request.query),
             headers=dict(request.headers),
