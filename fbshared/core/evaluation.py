@@ -25,7 +25,7 @@ from fbshared.core.outcomes import (
     Outcome,
     Variations,
 )
-from fbshared.core.ranges import Choice, choice_of
+from fbshared.core.ranges import Choice, Evaluate, choice_of, default_of
 from fbshared.core.segments import CompiledSegment, ids_of, in_any
 from fbshared.errors import EvaluationError
 
@@ -44,7 +44,6 @@ __all__ = [
     "Outcome",
 ]
 
-Evaluate = Callable[[str, Mapping[str, Any]], Outcome]
 Rule = tuple[tuple[Condition, ...], Choice]
 
 
@@ -148,13 +147,13 @@ def _evaluate(flag: Mapping[str, Any], membership: Callable[[object], Condition]
         off = variations.outcome(flag.get("disabledVariationId", MISSING), FLAG_OFF, False)
         return _failing("an unknown variation when off") if off is None else lambda key, user: off
     targets, stop = _targets(flag, variations)
-    default = choice_of(flag.get("fallthrough"), variations, FALLTHROUGH, rescue=True)
+    default = default_of(flag.get("fallthrough"), variations, FALLTHROUGH)
     rules = [] if stop else _rules(flag, membership, variations)
     if stop or rules is None:
         rules = [((broken(stop or "a flag without rules"),), default)]
     if targets or rules:
         return _in_order(targets, rules, default)
-    return _answering(default)
+    return default
 
 
 def _targets(flag: Mapping[str, Any], variations: Variations) -> tuple[dict[str, Outcome | None], str]:
@@ -184,9 +183,7 @@ def _rules(
     return [(conditions_of(rule, membership), choice_of(rule, variations, RULE_MATCH)) for rule in entries]
 
 
-def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Choice) -> Evaluate:
-    fallthrough = _answering(default)
-
+def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Evaluate) -> Evaluate:
     def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
         if key in targets:
             outcome = targets[key]
@@ -202,17 +199,7 @@ def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Ch
                 if outcome is not None:
                     return outcome
                 break  # a rule that matches and gives nothing leads to the default rule, not to the next one
-        return fallthrough(key, user)
-
-    return evaluate
-
-
-def _answering(choice: Choice) -> Evaluate:
-    def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
-        outcome = choice(key, user)
-        if outcome is None:
-            raise EvaluationError("a default rule that takes nobody")
-        return outcome
+        return default(key, user)
 
     return evaluate
 

@@ -17,6 +17,7 @@ from fbshared.errors import EvaluationError
 Test = Callable[[str | None], bool]
 
 MISSING: Final = object()  # a condition without the field "value"; null is None
+_FAR = 1e-4
 
 
 def test_of(name: object, value: object) -> Test | None:
@@ -37,14 +38,20 @@ def test_of(name: object, value: object) -> Test | None:
 
 def _numeric(compare: Callable[[float, float], bool], value: object) -> Test:
     bound = _number(value)
+    if bound is None and value is not MISSING:
+        return _never
 
     def test(text: str | None) -> bool:
-        number = _number(text)
-        if number is None:
+        if text is None:
             return False
-        if value is MISSING:
+        try:
+            number = float(text)
+        except ValueError:
+            return False
+        if bound is None:
             raise EvaluationError("a condition without a value")
-        return bound is not None and compare(number, bound)
+        # Rounding is slow, keeps the order, and keeps the bound: it matters only close to that.
+        return compare(number if abs(number - bound) > _FAR else round(number, 5), bound)
 
     return test
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from fbshared.core.conditions import elements
 from fbshared.core.operators import MISSING
@@ -14,6 +14,8 @@ from fbshared.errors import EvaluationError
 
 # Gives the outcome of a user, None when no range takes it.
 Choice = Callable[[str, Mapping[str, Any]], Outcome | None]
+# Gives the outcome of a user or raises EvaluationError.
+Evaluate = Callable[[str, Mapping[str, Any]], Outcome]
 
 # First place, end, outcome, the end of the places that the experiment counts, the outcome that it counts.
 # No outcome is an unknown variation: it is an error once the range is hit.
@@ -24,13 +26,21 @@ _EVERYONE = (_NOWHERE, END + 2)
 _NEARLY_ALL = 1 - 1e-5
 
 
-def choice_of(rule: object, variations: Variations, reason: str, *, rescue: bool = False) -> Choice:
-    """The variation that a rule's ranges give a user.
+def choice_of(rule: object, variations: Variations, reason: str) -> Choice:
+    """The variation that a rule's ranges give a user; none of them may."""
+    return _choice(rule, variations, reason, last=False)
 
-    Args:
-        rescue: when the last range ends at 1, but for rounding, it also takes whom no range has taken: a place
-            can be exactly 1.0, which is in no range, and the default rule has nothing behind it.
+
+def default_of(rule: object, variations: Variations, reason: str) -> Evaluate:
+    """The variation that the default rule gives a user.
+
+    When its last range ends at 1, but for rounding, that also takes whom no range has taken: a place can be
+    exactly 1.0, which lies in no range, and behind the default rule there is nothing.
     """
+    return cast("Evaluate", _choice(rule, variations, reason, last=True))
+
+
+def _choice(rule: object, variations: Variations, reason: str, *, last: bool) -> Choice:
     if not isinstance(rule, dict) or (raw := elements(rule.get("variations"))) is None:
         return _failing
     counts = bool(rule.get("includedInExpt"))
@@ -39,9 +49,10 @@ def choice_of(rule: object, variations: Variations, reason: str, *, rescue: bool
         ranges.append(_range(entry, variations, reason, counts))
         if ranges[-1][:2] == _EVERYONE:  # nobody comes to what follows
             break
-    if rescue and raw and (bounds := _bounds(raw[-1])) and bounds[1] >= _NEARLY_ALL and bounds[0] < bounds[1]:
-        last = _range(raw[-1], variations, reason, counts)
-        ranges.append((0, END + 2, *last[2:]))
+    if last and raw and (bounds := _bounds(raw[-1])) and bounds[1] >= _NEARLY_ALL and bounds[0] < bounds[1]:
+        ranges.append((0, END + 2, *_range(raw[-1], variations, reason, counts)[2:]))
+    if last:  # whoever comes to the end
+        ranges.append((*_EVERYONE, None, 0, None))
     if not ranges:
         return lambda key, user: None
     start, end, outcome, counted_below, _ = ranges[0]
@@ -57,7 +68,7 @@ def _range(entry: object, variations: Variations, reason: str, counts: bool) -> 
     bounds = _bounds(entry)
     if bounds is None:
         return (0, 0, None, 0, None)
-    span = _EVERYONE if bounds == (0, 1) else (mark(bounds[0]), mark(bounds[1]))
+    span = _EVERYONE if bounds[0] == 0 and bounds[1] == 1 else (mark(bounds[0]), mark(bounds[1]))
     counted_below = _counted_below(entry, bounds) if counts else 0
     if variations.experiment_includes_all:
         counted_below = END + 1
@@ -106,7 +117,7 @@ def _by_place(flag_key: str, dispatch_key: object, ranges: list[Range]) -> Choic
         for start, end, outcome, counted_below, counted in ranges:
             if start <= here < end:
                 if outcome is None:
-                    raise EvaluationError("a rule with an unknown variation")
+                    raise EvaluationError("a rule that gives no variation")
                 if counted_below and here >= 0 and place("expt" + text) < counted_below:
                     return counted
                 return outcome
