@@ -46,23 +46,29 @@ class Edge:
         thread.join(LIMIT)
         self._thread = self._loop = None
 
-    def post(self, action: Callable[[], None]) -> None:
-        """Let the thread do this after all that was posted before; nothing is done while it is stopped."""
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # stopped meanwhile
-                self._loop.call_soon_threadsafe(action)
+    def post(self, action: Callable[[], None]) -> bool:
+        """Let the thread do this after all that was posted before; False when it is stopped."""
+        loop = self._loop
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(action)
+        except RuntimeError:  # stopped meanwhile
+            return False
+        return True
 
     def call(self, action: Callable[[], None]) -> None:
-        """Like post, but return after it is done; not to be called under a lock that the thread needs."""
+        """Do this between two steps of the thread; not to be called under a lock that the thread needs."""
         done = threading.Event()
 
         def act() -> None:
             action()
             done.set()
 
-        if self._loop is not None:
-            self.post(act)
+        if self.post(act):
             done.wait(LIMIT)
+        else:
+            action()
 
     async def _serve(self, listener: socket.socket, ready: "Future[None]") -> None:
         app = web.Application(client_max_size=_MAX_BODY)

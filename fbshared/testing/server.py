@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, final
@@ -206,12 +207,11 @@ class FeatBitServer:
 
     def refuse(self, code: int | None) -> None:
         """Accept new websocket connections and close them at once with this code; None ends that."""
-        self._faults.close_code = code
+        self._set(close_code=code)
 
     def refuse_handshake(self, status: int | None, retry_after: float | None = None) -> None:
         """Answer upgrade requests with this HTTP status; None ends that."""
-        self._faults.handshake_retry_after = retry_after
-        self._faults.handshake_status = status
+        self._set(handshake_status=status, handshake_retry_after=retry_after)
 
     def accept(self) -> None:
         """Refuse new connections no more, neither with a close code nor with a status."""
@@ -220,31 +220,26 @@ class FeatBitServer:
 
     def stall(self, on: bool = True) -> None:
         """Accept and read on, and send nothing at all: no answer, no push, no pong, no close frame."""
-        self._faults.stalled = on
+        self._set(stalled=on)
 
     def mute_data_sync(self, on: bool = True) -> None:
         """Leave data-sync requests without an answer; pings are answered and changes pushed."""
-        self._faults.muted = on
+        self._set(muted=on)
 
     def fail_insights(self, *statuses: int | None, retry_after: float | None = None) -> None:
-        """Answer the next posts of insights with these statuses in turn, a 2xx as usual.
+        """Answer the next posts of insights with these statuses in turn, then as before; a 2xx accepts.
 
-        None cuts the connection instead of answering.
+        None cuts the connection instead of answering. Statuses of an earlier call are forgotten.
         """
-        self._faults.insight_retry_after = retry_after
-        self._faults.insight_statuses.extend(statuses)
+        self._set(insight_statuses=deque(statuses), insight_retry_after=retry_after)
 
     def fail_insights_forever(self, status: int | None, retry_after: float | None = None) -> None:
         """Answer all posts of insights with this status, or cut the connection for None."""
-        self._faults.insight_retry_after = retry_after
-        self._faults.insight_status = status
+        self._set(insight_status=status, insight_retry_after=retry_after)
 
     def heal_insights(self) -> None:
         """Judge posts of insights by what they contain and answer them at once."""
-        self._faults.insight_statuses.clear()
-        self._faults.insight_status = 200
-        self._faults.insight_retry_after = None
-        self._faults.insight_delay = 0.0
+        self._set(insight_status=200, insight_statuses=deque(), insight_retry_after=None, insight_delay=0.0)
 
     @property
     def insight_delay(self) -> float:
@@ -253,7 +248,7 @@ class FeatBitServer:
 
     @insight_delay.setter
     def insight_delay(self, seconds: float) -> None:
-        self._faults.insight_delay = seconds
+        self._set(insight_delay=seconds)
 
     @property
     def clock_offset(self) -> float:
@@ -262,7 +257,16 @@ class FeatBitServer:
 
     @clock_offset.setter
     def clock_offset(self, seconds: float) -> None:
-        self._faults.clock_offset = seconds
+        self._set(clock_offset=seconds)
+
+    def _set(self, **faults: Any) -> None:
+        """Change faults so that what the server has read before is still answered under the old ones."""
+
+        def change() -> None:
+            for name, value in faults.items():
+                setattr(self._faults, name, value)
+
+        self._edge.call(change)
 
     # Records
 

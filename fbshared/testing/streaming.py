@@ -193,7 +193,9 @@ class Streaming:
         """Answer a data-sync request; one that cannot be read gets none, like an error in a real server."""
         if not isinstance(data, dict | None):
             return
-        timestamp = (data or {}).get("timestamp") or 0
+        timestamp = (data or {}).get("timestamp")
+        if timestamp is None:
+            timestamp = 0
         if type(timestamp) is not int:
             return
         with self._journal.changed:

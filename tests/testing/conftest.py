@@ -24,7 +24,7 @@ class Client:
         query = {"token": token_of(server.secret), "type": "server"} | query
         text = "&".join(f"{name}={value}" for name, value in query.items())
         url = f"{server.streaming_url}/streaming?{text}"
-        self.socket = websocket.create_connection(url, timeout=5, enable_multithread=True)
+        self.socket = websocket.create_connection(url, timeout=5, skip_utf8_validation=True)
 
     def send(self, message: object) -> None:
         self.socket.send(message if isinstance(message, str) else json.dumps(message))
@@ -79,3 +79,9 @@ def connect(server: FeatBitServer) -> Iterator[Callable[..., Client]]:
     yield connected
     for client in clients:
         client.socket.shutdown()
+
+
+@pytest.fixture
+def token() -> Callable[..., str]:
+    """Makes a token of a secret, an age in seconds and a position."""
+    return token_of
