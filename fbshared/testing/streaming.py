@@ -105,15 +105,15 @@ class Streaming:
             timeout=_CLOSE_TIMEOUT, autoclose=False, autoping=False, compress=False, max_msg_size=0
         )
         ws.headers.update(date)
-        await ws.prepare(request)
         code = faults.close_code or self._verdict(record.query)
         if code:
             self._journal.connected(record, counts=False)
             self._journal.closed(record, code, time.time(), counts=False)
+            await ws.prepare(request)
             await ws.close(code=code, message=REASONS.get(code, "").encode())
             hang_up(request.transport)
         else:
-            await self._serve(Link(ws, request.transport, record))
+            await self._serve(Link(ws, request.transport, record), request)
         return ws
 
     def _verdict(self, query: dict[str, str]) -> int | None:
@@ -129,15 +129,19 @@ class Streaming:
             return 4003
         return None
 
-    async def _serve(self, link: Link) -> None:
+    async def _serve(self, link: Link, request: web.Request) -> None:
+        # Registered before the client can know that it is connected: whatever happens from then on reaches it.
         self._links.add(link)
         self._journal.connected(link.record, counts=True)
-        writer = asyncio.create_task(self._write(link))
         try:
-            await self._read(link, writer)
+            await link.socket.prepare(request)
+            writer = asyncio.create_task(self._write(link))
+            try:
+                await self._read(link, writer)
+            finally:
+                writer.cancel()
         finally:
             self._ended(link, None)
-            writer.cancel()
             hang_up(link.transport)
 
     async def _read(self, link: Link, writer: "asyncio.Task[None]") -> None:

@@ -200,7 +200,6 @@ def test_compression_is_not_offered(connect: Connect) -> None:
 def test_changes_are_pushed_to_all(server: FeatBitServer, connect: Connect) -> None:
     """Also to a connection that has asked for nothing yet: a patch can be there before the answer."""
     clients = [connect(), connect()]
-    assert server.wait_for(lambda s: s.open_connections == 2)
 
     server.update_flag("dark-mode", isEnabled=False)
 
@@ -212,7 +211,6 @@ def test_changes_are_pushed_to_all(server: FeatBitServer, connect: Connect) -> N
 def test_messages_keep_their_order(server: FeatBitServer, connect: Connect) -> None:
     """What was sent first arrives first, large or small, and a close frame comes last."""
     client = connect()
-    assert server.wait_for(lambda s: s.open_connections == 1)
     texts = [json.dumps("x" * (500_000 if n % 3 == 0 else n)) for n in range(12)]
 
     for text in texts:
@@ -226,7 +224,6 @@ def test_messages_keep_their_order(server: FeatBitServer, connect: Connect) -> N
 def test_a_slow_reader_delays_nobody(server: FeatBitServer, connect: Connect) -> None:
     """A connection that reads nothing does not keep pushes from another."""
     slow, quick = connect(), connect()
-    assert server.wait_for(lambda s: s.open_connections == 2)
 
     large = json.dumps("x" * 10_000_000)
     server.send_raw(large)
