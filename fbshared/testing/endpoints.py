@@ -49,7 +49,7 @@ class Endpoints:
             query=dict(request.query),
             headers=dict(request.headers),
             size=len(body),
-            status=response.status if response else 0,
+            status=0 if response is None else response.status,
             events=len(found),
             received_at=time.time(),
         )
