@@ -314,9 +314,7 @@ def test_evaluation_equals_the_reference(seed: int) -> None:
             assert expected == actual
 
 
-PARTS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(OBJECTS)
-)
+PARTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(OBJECTS)
 RAW_USERS = st.dictionaries(
     st.sampled_from(["key", "keyid", "name", "keyId", "Key", *NAMES])
     | st.text(max_size=4).filter(lambda n: n != "self"),

@@ -1,0 +1,107 @@
+"""Which property a condition reads, which operator it has, and when a broken one is noticed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from fbshared.core.conditions import Condition, broken, conditions_of, elements
+from fbshared.errors import EvaluationError
+
+USER = {"key": "u1", "name": "Bob", "p": "abc", "n": 5, "self": "abc", "Equal": "abc"}
+
+
+def inside(value: object) -> Condition:
+    """A membership that holds for the value "yes"."""
+
+    def condition(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:
+        return value == "yes"
+
+    return condition
+
+
+def holds(*raw: object) -> bool:
+    conditions = conditions_of({"conditions": list(raw)}, inside)
+    return all(condition("u1", USER, ()) for condition in conditions)
+
+
+TABLE = [
+    ({"property": "p", "op": "Equal", "value": "abc"}, True),
+    ({"property": "P", "op": "Equal", "value": "abc"}, False),
+    ({"property": "n", "op": "Equal", "value": "5"}, True),
+    ({"property": "name", "op": "Equal", "value": "Bob"}, True),
+    ({"property": "Name", "op": "Equal", "value": "Bob"}, True),
+    ({"property": "key", "op": "Equal", "value": "u1"}, True),
+    ({"property": "keyId", "op": "Equal", "value": "u1"}, True),
+    ({"property": "KeyID", "op": "Equal", "value": "u1"}, True),
+    ({"property": None, "op": "NotEqual", "value": "abc"}, True),
+    ({"property": "self", "op": "NotEqual", "value": "abc"}, True),
+    ({"property": "p", "op": None, "value": "abc"}, False),
+    ({"property": "p", "op": "Unknown", "value": "abc"}, False),
+    ({"op": "Unknown"}, False),
+    ({"property": "Equal", "op": None, "value": "abc"}, True),
+    ({"property": "BiggerThan", "op": None, "value": "abc"}, False),
+    ({"property": "User is in segment", "op": None, "value": "yes"}, True),
+    ({"property": "User is in segment", "op": "", "value": "no"}, False),
+    ({"property": "User is not in segment", "op": None, "value": "yes"}, False),
+    ({"property": "User is not in segment", "op": None}, True),
+    ({"property": "User is in segment", "op": "Equal", "value": "yes"}, False),
+    ({"property": "p", "op": "User is in segment", "value": "yes"}, True),
+    ({"op": "User is in segment", "value": "yes"}, True),
+]
+
+
+@pytest.mark.parametrize(("raw", "expected"), TABLE)
+def test_conditions(raw: object, expected: bool) -> None:
+    """A condition finds its operator and its property as the reference does."""
+    assert expected == holds(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        "Equal",
+        [],
+        {},
+        {"property": "p", "value": "abc"},
+        {"op": None, "value": "abc"},
+        {"op": "Equal", "value": "abc"},
+        {"op": "IsOneOf", "value": "[]"},
+        {"op": "Equal", "property": "p"},
+    ],
+)
+def test_a_broken_condition_counts_when_it_is_reached(raw: object) -> None:
+    """A broken condition behind one that does not hold harms nobody; reached, it fails."""
+    assert not holds({"property": "p", "op": "Equal", "value": "other"}, raw)
+    with pytest.raises(EvaluationError):
+        holds({"property": "p", "op": "Equal", "value": "abc"}, raw)
+
+
+@pytest.mark.parametrize("rule", [None, "x", {}, {"conditions": None}, {"conditions": 5}, {"conditions": "x"}])
+def test_a_rule_without_conditions_is_broken(rule: object) -> None:
+    """Conditions that cannot be looped over fail."""
+    (condition,) = conditions_of(rule, inside)
+
+    with pytest.raises(EvaluationError):
+        condition("u1", USER, ())
+
+
+@pytest.mark.parametrize("empty", [[], "", {}])
+def test_no_conditions_hold(empty: object) -> None:
+    """A rule with an empty list of conditions has none that could fail."""
+    assert () == conditions_of({"conditions": empty}, inside)
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"), [([1], [1]), ("ab", ["a", "b"]), ({"a": 1}, ["a"]), (5, None), (None, None)]
+)
+def test_elements(raw: object, expected: object) -> None:
+    """Texts and objects have elements too: what a loop in Python sees."""
+    assert expected == elements(raw)
+
+
+def test_broken_says_why() -> None:
+    """The reason is in the error."""
+    with pytest.raises(EvaluationError, match="because"):
+        broken("because")("u1", USER, ())
