@@ -1,0 +1,44 @@
+"""What can go wrong, as a tree::
+
+    FBSharedError
+    ├── ConfigError      (ValueError)  a setting is refused; the message names the field
+    ├── MessageError     (ValueError)  a FeatBit message, bootstrap or record is not understood
+    ├── EvaluationError  (ValueError)  a flag's data gives no answer; never reaches the application
+    ├── CorruptError     (ValueError)  bytes in shared memory are not what they should be
+    └── RegionError      (OSError)     the shared directory cannot be used; the message names the path
+
+``variation`` and its relatives raise none of these: they answer with the default value and a reason.
+"""
+
+__all__ = [
+    "ConfigError",
+    "CorruptError",
+    "EvaluationError",
+    "FBSharedError",
+    "MessageError",
+    "RegionError",
+]
+
+
+class FBSharedError(Exception):
+    """The root of everything that this package raises."""
+
+
+class ConfigError(FBSharedError, ValueError):
+    """A configuration value is refused; the message names the field."""
+
+
+class MessageError(FBSharedError, ValueError):
+    """A FeatBit message, a bootstrap file or an event record is not understood."""
+
+
+class EvaluationError(FBSharedError, ValueError):
+    """A flag's data gives no answer for this user."""
+
+
+class CorruptError(FBSharedError, ValueError):
+    """Bytes in shared memory are torn, truncated, foreign or of another layout."""
+
+
+class RegionError(FBSharedError, OSError):
+    """The shared directory cannot be used; the message names the path."""

@@ -1,0 +1,242 @@
+"""The only module that opens files: a private directory, and files that are born whole.
+
+A file is created under a temporary name, allocated in full, written, locked where it has an owner, and only then
+linked or renamed into place: nobody sees half a birth. A temporary file whose creator was killed is removed by
+``sweep`` once it is old.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterable
+
+from fbshared.errors import CorruptError, RegionError
+
+__all__ = [
+    "MappedFile",
+    "allocate",
+    "create",
+    "identity_of",
+    "lock_owner",
+    "map_file",
+    "private_directory",
+    "read_only_map",
+    "remove",
+    "replace",
+    "sweep",
+]
+
+TEMPORARY = "tmp."
+TEMPORARY_AGE = 60.0  # seconds; a birth takes milliseconds
+_FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+def private_directory(path: str) -> None:
+    """Make ``path`` exist as a directory that belongs to this user alone.
+
+    Raises:
+        RegionError: it is a symbolic link, no directory, somebody else's, or open to others.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise RegionError(error.errno, f"cannot create the shared directory: {error.strerror}", path) from error
+    try:
+        found = os.lstat(path)
+    except OSError as error:
+        raise RegionError(error.errno, f"cannot use the shared directory: {error.strerror}", path) from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise RegionError(errno.ENOTDIR, "refusing a shared directory that is a link or no directory", path)
+    if found.st_uid != os.geteuid():
+        raise RegionError(errno.EPERM, "refusing a shared directory that belongs to another user", path)
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise RegionError(errno.EPERM, "refusing a shared directory that other users can enter", path)
+
+
+class MappedFile:
+    """A file that this process has open and whose pieces it maps.
+
+    The pieces stay mapped and the descriptor open until ``close``: closing any descriptor of a file, also the copy
+    inside a ``mmap`` object, would drop this process's owner lock on it.
+    """
+
+    __slots__ = ("_pieces", "fd", "path", "size")
+
+    def __init__(self, path: str, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self.size = os.fstat(fd).st_size
+        self._pieces: dict[tuple[int, int], mmap.mmap] = {}
+
+    def piece(self, offset: int, size: int) -> mmap.mmap:
+        """The bytes from ``offset`` on, writable; ``CorruptError`` where the file has no such bytes."""
+        piece = self._pieces.get((offset, size))
+        if piece is None:
+            if offset + size > self.size:
+                self.size = os.fstat(self.fd).st_size
+            if offset + size > self.size:
+                # Touching a page behind the end of a file kills the process.
+                raise CorruptError(f"{os.path.basename(self.path)} is shorter than it should be")
+            piece = mmap.mmap(self.fd, size, offset=offset)
+            self._pieces[offset, size] = piece
+        return piece
+
+    def grow(self, size: int) -> None:
+        """Make the file ``size`` bytes long, all of them allocated; ``OSError`` where there is no room."""
+        allocate(self.fd, self.size, size - self.size)
+        self.size = os.fstat(self.fd).st_size
+
+    def unlinked(self) -> bool:
+        """Whether the file has no name any more."""
+        return os.fstat(self.fd).st_nlink == 0
+
+    def close(self) -> None:
+        """Drop the descriptor and, with it, any owner lock. Pieces in use elsewhere stay readable."""
+        fd, self.fd = self.fd, -1
+        self._pieces = {}
+        if fd >= 0:
+            os.close(fd)
+
+
+def allocate(fd: int, offset: int, size: int) -> None:
+    """Give the file real blocks for these bytes: a hole in a full tmpfs would kill whoever touches it.
+
+    Raises:
+        OSError: no room (``ENOSPC``); the file is as long as before.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(fd, offset, size)
+        return
+    end = offset + size  # pragma: no cover - macOS
+    try:  # pragma: no cover
+        while offset < end:
+            offset += os.pwrite(fd, bytes(min(end - offset, 65536)), offset)
+    except OSError:  # pragma: no cover
+        raise
+
+
+def temporary(directory: str) -> tuple[str, int]:
+    """A new empty file under a temporary name, and its descriptor."""
+    path = os.path.join(directory, TEMPORARY + secrets.token_hex(8))
+    return path, os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def write_all(fd: int, parts: Iterable[bytes | memoryview]) -> None:
+    """Write all parts from the file's start on."""
+    for part in parts:
+        rest = memoryview(part)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+
+
+def create(directory: str, name: str, size: int, head: bytes, *, owned: bool = False) -> MappedFile | None:
+    """A new mapped file of ``size`` bytes that begins with ``head``; None where the name is taken.
+
+    With ``owned`` this process holds the file's owner lock before anybody can see the file.
+    """
+    path, fd = temporary(directory)
+    try:
+        allocate(fd, 0, size)
+        write_all(fd, (head,))
+        if owned and not lock_owner(fd):
+            raise RegionError(errno.EDEADLK, "a new file is locked already", path)
+        os.link(path, os.path.join(directory, name))
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, FileExistsError):
+            return None
+        raise
+    finally:
+        remove(path)
+    return MappedFile(os.path.join(directory, name), fd)
+
+
+def replace(directory: str, name: str, parts: list[bytes]) -> None:
+    """Write a whole new file and give it its name; a reader sees all of it or nothing.
+
+    Raises:
+        OSError: no room, no directory; nothing is left behind.
+    """
+    path, fd = temporary(directory)
+    try:
+        allocate(fd, 0, sum(map(len, parts)))
+        write_all(fd, parts)
+        os.rename(path, os.path.join(directory, name))
+    except BaseException:
+        remove(path)
+        raise
+    finally:
+        os.close(fd)
+
+
+def map_file(path: str) -> MappedFile:
+    """Open an existing file for reading and writing; ``OSError`` where there is none."""
+    fd = os.open(path, _FLAGS)
+    try:
+        return MappedFile(path, fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def read_only_map(path: str) -> mmap.mmap:
+    """A whole file, mapped for reading and kept by the mapping alone; ``CorruptError`` where it is empty."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        size = os.fstat(fd).st_size
+        if size == 0:
+            raise CorruptError(f"{os.path.basename(path)} is empty")
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+    finally:
+        os.close(fd)
+
+
+def lock_owner(fd: int) -> bool:
+    """Take the owner lock; False while another living process holds it.
+
+    It is a record lock: a forked child does not inherit it, and the kernel frees it at death.
+    """
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def unlock_owner(fd: int) -> None:
+    """Give the owner lock back."""
+    fcntl.lockf(fd, fcntl.LOCK_UN)
+
+
+def identity_of(path_or_fd: str | int) -> tuple[int, int] | None:
+    """Device and inode, None where there is no such file."""
+    try:
+        found = os.stat(path_or_fd) if isinstance(path_or_fd, int) else os.lstat(path_or_fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def remove(path: str) -> None:
+    """Remove a name if it is still there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def sweep(directory: str) -> None:
+    """Remove what killed creators left behind."""
+    oldest = time.time() - TEMPORARY_AGE
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith(TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                remove(entry.path)

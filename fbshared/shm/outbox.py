@@ -1,0 +1,151 @@
+"""A process's own rings, and who may write to one right now.
+
+A ring has one writer at a time, and nobody waits for it: who finds all rings in use, another thread or a signal
+handler in the middle of somebody's put, opens one more. A process has as many rings as puts ever met at one
+moment, which is one or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgpack
+
+from fbshared.core.events import make_packer, pack_user, record
+from fbshared.shm.region import OwnRing
+from fbshared.shm.ring import RETIRED
+
+__all__ = ["Outbox", "Turn"]
+
+MOST_RINGS = 64
+
+
+class Turn:
+    """The right to write to one ring; whoever loses it gives it back.
+
+    An exception can strike between taking a turn and keeping it in a variable. The turn is then destroyed, and its
+    ring goes back into the list: no put can leave a ring locked.
+    """
+
+    __slots__ = ("_free", "packer", "ring")
+
+    def __init__(self, ring: OwnRing, packer: msgpack.Packer, free: list[Turn] | None) -> None:
+        self.ring = ring
+        self.packer = packer
+        self._free = free
+
+    def __del__(self) -> None:
+        if self._free is not None:
+            self._free.append(Turn(self.ring, self.packer, self._free))
+
+    def end(self) -> None:
+        """Let it be destroyed for good."""
+        self._free = None
+
+
+class Outbox:
+    """Where a process puts its events.
+
+    Args:
+        new_ring: makes a ring in the current region; ``OSError`` where that is not possible.
+    """
+
+    def __init__(self, new_ring: Callable[[], OwnRing]) -> None:
+        self._new_ring = new_ring
+        self._free: list[Turn] = []
+        self.rings: dict[str, OwnRing] = {}
+        self.lost = 0  # events for which no ring could be made
+
+    def prepare(self) -> None:
+        """Have a ring ready for the first event, and for others to see that this process is a member."""
+        turn = self._open() if not self.rings else None
+        if turn is not None:
+            self._free.append(turn)
+
+    def put(self, kind: int, timestamp_ms: int, user: Mapping[str, Any], tail: bytes) -> bool:
+        """Append one event; False, and counted, where there is no room. Neither waits nor raises."""
+        try:
+            turn = self._free.pop()
+        except IndexError:
+            opened = self._open()
+            if opened is None:
+                return False
+            turn = opened
+        try:
+            ring = turn.ring
+            event = record(kind, timestamp_ms, pack_user(turn.packer, user), tail)
+            done = ring.push(event)
+            if ring.words[RETIRED]:
+                done = self._renew(turn, event)
+        finally:
+            # A single call and nothing before it: an exception in between would lose the turn.
+            self._free.append(turn)
+        return done
+
+    def put_record(self, event: bytes) -> bool:
+        """Append a record that was made earlier."""
+        try:
+            turn = self._free.pop()
+        except IndexError:
+            opened = self._open()
+            if opened is None:
+                return False
+            turn = opened
+        try:
+            done = self._renew(turn, event) if turn.ring.retired else turn.ring.push(event)
+        finally:
+            self._free.append(turn)
+        return done
+
+    def retire(self) -> list[OwnRing]:
+        """Give up all rings; the next put into each takes a new one. Returns them, with what is in them."""
+        old = list(self.rings.values())
+        self.rings = {}
+        for ring in old:
+            ring.retired = 1
+        return old
+
+    def close(self) -> None:
+        """Give the owner locks back, so that the leader takes over what is left in the rings."""
+        self._end_turns()
+        for ring in self.retire():
+            ring.file.close()
+
+    def drop(self) -> None:
+        """In a forked child: close the copies of descriptors; the rings are the parent's."""
+        self._end_turns()
+        for ring in self.rings.values():
+            ring.file.close()
+        self.rings = {}
+
+    def _end_turns(self) -> None:
+        free, self._free = self._free, []
+        for turn in free:
+            turn.end()
+
+    def _renew(self, turn: Turn, event: bytes) -> bool:
+        """Put the event into a new ring: the leader took this process for dead, or the region has moved.
+
+        It may be in the old ring too and then arrive twice, which is better than not at all.
+        """
+        try:
+            ring = self._new_ring()
+        except OSError:
+            self.lost += 1
+            return False
+        self.rings.pop(turn.ring.name, None)
+        self.rings[ring.name] = turn.ring = ring
+        return ring.push(event)
+
+    def _open(self) -> Turn | None:
+        if len(self.rings) >= MOST_RINGS:
+            self.lost += 1
+            return None
+        try:
+            ring = self._new_ring()
+        except OSError:
+            self.lost += 1
+            return None
+        self.rings[ring.name] = ring
+        return Turn(ring, make_packer(), self._free)

@@ -1,0 +1,63 @@
+"""Publishing: write a new file, rename it, then one store. What the leader of one epoch does, and only it."""
+
+from __future__ import annotations
+
+import os
+
+from fbshared.core.model import Dataset
+from fbshared.shm import files
+from fbshared.shm.region import GENERATION_BITS, Region, now_ms, snapshot_name, word_of
+from fbshared.shm.snapshot import pack
+
+__all__ = ["Publisher"]
+
+
+class Publisher:
+    """Writes the snapshots of one epoch.
+
+    A leader that was stopped and superseded may wake up in the middle: the epoch is in the file's name and in the
+    word, readers adopt only larger words, and the new leader's tick repairs the word.
+    """
+
+    def __init__(self, region: Region, epoch: int) -> None:
+        self._region = region
+        self._base = epoch << GENERATION_BITS
+        self.word = 0  # of the newest snapshot of this epoch
+        self._generation = 0
+
+    def publish(self, dataset: Dataset, *, synced: bool) -> int:
+        """Make this dataset what every process evaluates; returns the publication word.
+
+        Raises:
+            OSError: no room or no directory; what was published before stays.
+        """
+        self._generation += 1
+        word = self._base + self._generation
+        control = self._region.control
+        parts = pack(dataset, word, self._region.identity, now_ms(), synced=synced)
+        files.replace(self._region.path, snapshot_name(word), parts)
+        if control.publication < word:
+            control.publication = word
+        control.data_version = max(dataset.cursor, 0)
+        control.published_at = now_ms()
+        control.publications += 1
+        previous, self.word = self.word, word
+        self._remove_older(previous or word)
+        return word
+
+    def heal(self) -> bool:
+        """Repair the word after a superseded leader wrote it; False where the snapshot is gone or damaged."""
+        control = self._region.control
+        if self.word == 0:
+            return True
+        if control.publication < self.word:
+            control.publication = self.word
+        if control.damaged == self.word:
+            return False
+        return os.path.exists(self._region.join(snapshot_name(self.word)))
+
+    def _remove_older(self, word: int) -> None:
+        # Never a larger word: it belongs to the leader that superseded this one.
+        for name in self._region.names("snapshot."):
+            if (word_of(name) or 0) < word:
+                files.remove(self._region.join(name))

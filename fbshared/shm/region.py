@@ -1,0 +1,173 @@
+"""The region: the private directory that all processes of one user, host and environment share.
+
+``<root>/fbshared-<uid>/<layout>-<digest>/`` holds ``control``, ``snapshot.<epoch>.<generation>``, ``ring.<id>``,
+``leader.<epoch>.lock`` and ``bell``. Somebody may remove it under running members; ``intact`` tells.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import secrets
+import time
+from hashlib import blake2b
+
+from fbshared.errors import CorruptError, RegionError
+from fbshared.shm import control as control_page
+from fbshared.shm import files, ring
+from fbshared.shm.control import CONTROL_SIZE, LAYOUT, Control
+from fbshared.shm.snapshot import Snapshot
+
+__all__ = [
+    "GENERATION_BITS",
+    "OwnRing",
+    "Region",
+    "now_ms",
+    "process_start",
+    "region_digest",
+    "snapshot_name",
+]
+
+GENERATION_BITS = 40
+_ATTEMPTS = 20
+
+
+def now_ms() -> int:
+    """The wall clock in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def region_digest(*parts: str) -> str:
+    """Sixteen hexadecimal digits that identify secret and URLs and reveal neither."""
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return blake2b(text, digest_size=8, person=b"fbshared-region").hexdigest()
+
+
+def snapshot_name(word: int) -> str:
+    """The file name of a publication."""
+    return f"snapshot.{word >> GENERATION_BITS}.{word & (1 << GENERATION_BITS) - 1}"
+
+
+def word_of(name: str) -> int | None:
+    """The publication that a file name stands for, None where it is no snapshot's name."""
+    match name.split("."):
+        case ["snapshot", epoch, generation] if epoch.isdecimal() and generation.isdecimal():
+            return int(epoch) << GENERATION_BITS | int(generation)
+    return None
+
+
+def process_start(pid: int) -> int:
+    """When a process started, in the kernel's ticks; 0 where that is unknown or the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+class OwnRing(ring.Ring):
+    """A ring that this process owns, with its file."""
+
+    __slots__ = ("file", "name")
+
+    def __init__(self, name: str, file: files.MappedFile) -> None:
+        self.name = name
+        self.file = file
+        super().__init__(file.piece(0, ring.HEADER), self._chunk_of, self._grow)
+
+    def _chunk_of(self, number: int) -> mmap.mmap:
+        return self.file.piece(ring.HEADER + number * ring.CHUNK, ring.CHUNK)
+
+    def _grow(self, number: int) -> mmap.mmap:
+        self.file.grow(ring.HEADER + (number + 1) * ring.CHUNK)
+        return self._chunk_of(number)
+
+
+class Region:
+    """One mapped region. Opening makes it where it does not exist.
+
+    Args:
+        root: an existing directory.
+        digest: see ``region_digest``.
+
+    Raises:
+        RegionError: the directory cannot be used, or there is no room.
+    """
+
+    def __init__(self, root: str, digest: str) -> None:
+        home = os.path.join(root, f"fbshared-{os.geteuid()}")
+        self.path = os.path.join(home, f"{LAYOUT}-{digest}")
+        try:
+            self._file = self._open(home)
+        except RegionError:
+            raise
+        except OSError as error:
+            raise RegionError(error.errno, f"cannot use the shared directory: {error.strerror}", self.path) from error
+        self.control = Control.over(memoryview(self._file.piece(0, CONTROL_SIZE)))
+        self.identity = self.control.identity
+        self._inode = files.identity_of(self._file.fd)
+
+    def _open(self, home: str) -> files.MappedFile:
+        for _ in range(_ATTEMPTS):
+            files.private_directory(home)
+            files.private_directory(self.path)
+            try:
+                file = files.map_file(self.join("control"))
+                try:
+                    Control.over(memoryview(file.piece(0, CONTROL_SIZE)))
+                except CorruptError:
+                    # Whoever still maps the damaged page keeps it; the next birth is a new region.
+                    file.close()
+                    files.remove(self.join("control"))
+                    continue
+                return file
+            except FileNotFoundError:
+                pass
+            identity = secrets.randbits(63) or 1, secrets.randbits(63) or 1
+            try:
+                made = files.create(self.path, "control", CONTROL_SIZE, control_page.birth(identity, now_ms()))
+            except FileNotFoundError:
+                continue  # somebody removes the directory right now
+            if made is not None:
+                return made
+        raise RegionError(errno.EBUSY, "the shared directory keeps vanishing", self.path)
+
+    def join(self, name: str) -> str:
+        """The path of a file of this region."""
+        return os.path.join(self.path, name)
+
+    def intact(self) -> bool:
+        """Whether the path still leads to the control page that this process maps."""
+        return files.identity_of(self.join("control")) == self._inode
+
+    def snapshot(self, word: int) -> Snapshot:
+        """Map one publication.
+
+        Raises:
+            FileNotFoundError: it is gone; a newer one has been published, or the region is.
+            CorruptError: its bytes are not to be believed.
+        """
+        return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
+
+    def new_ring(self, chunks: int) -> OwnRing:
+        """A new ring of this process; ``OSError`` where there is no room or no directory."""
+        pid = os.getpid()
+        while True:
+            name = f"ring.{secrets.token_hex(8)}"
+            head = ring.birth(self.identity, (pid, process_start(pid)), chunks)
+            file = files.create(self.path, name, ring.HEADER, head, owned=True)
+            if file is not None:
+                return OwnRing(name, file)
+
+    def names(self, prefix: str) -> list[str]:
+        """The names of all files that begin with ``prefix``; none where the directory is gone."""
+        try:
+            with os.scandir(self.path) as entries:
+                return [entry.name for entry in entries if entry.name.startswith(prefix)]
+        except FileNotFoundError:
+            return []
+
+    def close(self) -> None:
+        """Drop the descriptor; the mapped page stays readable for whoever holds it."""
+        self._file.close()

@@ -1,0 +1,227 @@
+"""A ring: one process's own events, one writer and one reader, no lock between them.
+
+The first page holds words; chunks follow, as many as the backlog needed so far. A position counts bytes since the
+ring's birth; ``position // CHUNK`` is a sequence number, and the slot table says which chunk holds a sequence.
+Records do not cross chunks.
+
+===== ================= ====================================================================================
+word  writer            content
+===== ================= ====================================================================================
+0     birth             magic
+1     birth             layout
+2-3   birth             identity of the region
+4     birth             chunks that it may have
+5-6   birth             owner: process id and start time, a hint for people (the owner lock is the truth)
+8     owner             head: the position behind the newest record
+9     owner             records dropped because the ring was full
+10    owner             records dropped because they were too large
+16-19 leader of epoch   tail: the position up to which events are delivered; the leader of epoch e writes word
+                        16 + e % 4, and the largest of the four is the truth, so that a leader that was stopped and
+                        wakes up cannot turn it back
+20    leader            events delivered
+21    leader            retired: the leader takes the owner for dead; an owner that is not takes a new ring
+64-   owner             slot table: sequence << 16 | chunk, for ``sequence % SLOTS``
+===== ================= ====================================================================================
+
+A record is a word (CRC-32 << 32 | length), the bytes, and padding to a multiple of eight. A length of ``SKIP``
+leads to the next chunk. The record is written with one copy before the head moves over it, so a killed owner leaves
+either the whole record or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from zlib import crc32
+
+from fbshared.errors import CorruptError
+from fbshared.shm.control import LAYOUT
+from fbshared.shm.words import Buffer, Word, WordPage, words_of
+
+__all__ = ["CHUNK", "HEADER", "MOST_CHUNKS", "RETIRED", "Ring", "birth", "chunks_for"]
+
+HEADER = 4096
+CHUNK = 128 * 1024
+MOST_CHUNKS = 400
+SLOTS = 448
+SKIP = 0xFFFF_FFFF
+TYPICAL_EVENT = 256  # bytes
+_MAGIC = int.from_bytes(b"fbsharR1", "little")
+_HEAD = 8
+RETIRED = 21
+_SLOT = 64
+_PADDING = tuple(bytes(n) for n in range(8))
+
+
+def chunks_for(events: int) -> int:
+    """How many chunks hold this many typical events."""
+    return min(max(-(-events * TYPICAL_EVENT // CHUNK), 2), MOST_CHUNKS)
+
+
+def birth(identity: tuple[int, int], owner: tuple[int, int], chunks: int) -> bytes:
+    """The first page of a new ring."""
+    page = bytearray(HEADER)
+    words = words_of(page, HEADER)
+    words[0], words[1], words[2], words[3] = _MAGIC, LAYOUT, *identity
+    words[4], words[5], words[6] = chunks, *owner
+    return bytes(page)
+
+
+class Ring(WordPage):
+    """One ring over its first page and a function that gives a chunk's bytes.
+
+    Args:
+        page: the first ``HEADER`` bytes.
+        chunk: the bytes of an existing chunk, by number.
+        add_chunk: makes one more chunk; raises ``OSError`` where there is no room. Only the owner has it.
+    """
+
+    __slots__ = ("_add_chunk", "_chunk", "_current", "_limit", "_sequences", "_start", "most")
+
+    head = Word(_HEAD)
+    dropped = Word(9)
+    oversized = Word(10)
+    delivered = Word(20)
+    retired = Word(RETIRED)
+
+    def __init__(
+        self,
+        page: Buffer,
+        chunk: Callable[[int], Buffer],
+        add_chunk: Callable[[int], Buffer] | None = None,
+    ) -> None:
+        if len(page) < HEADER:
+            raise CorruptError("a ring is shorter than its first page")
+        super().__init__(words_of(page, HEADER))
+        if self.words[0] != _MAGIC or self.words[1] != LAYOUT:
+            raise CorruptError("a ring is of another layout")
+        self.most = min(self.words[4], MOST_CHUNKS)
+        self._chunk = chunk
+        self._add_chunk = add_chunk
+        self._sequences: list[int] = []  # of each chunk that exists; the owner's memory
+        self._current: Buffer = b""
+        self._start = 0  # the positions where the current chunk begins and ends
+        self._limit = 0
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The identity of the region that it was born in."""
+        return self.words[2], self.words[3]
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Process id and start time of the owner."""
+        return self.words[5], self.words[6]
+
+    @property
+    def tail(self) -> int:
+        """The position up to which events are delivered."""
+        return max(self.words[16:20])
+
+    def advance(self, epoch: int, position: int) -> None:
+        """Note as the leader of ``epoch`` that everything before ``position`` is delivered."""
+        self.words[16 + epoch % 4] = position
+
+    def push(self, payload: bytes) -> bool:
+        """Append a record as the owner; False, and counted, where there is no room.
+
+        Safe against an exception at any point: before the head moves nothing has happened.
+        """
+        words = self.words
+        head: int = words[_HEAD]
+        length = len(payload)
+        end = head + 8 + length + (-length & 7)
+        if end > self._limit or head < self._start:
+            moved = self._enter_chunk(head, end - head)
+            if moved is None:
+                return False
+            head, end = moved, moved + end - head
+        offset = head % CHUNK
+        record = (crc32(payload) << 32 | length).to_bytes(8, "little") + payload + _PADDING[-length & 7]
+        self._current[offset : offset + len(record)] = record  # type: ignore[index]
+        words[_HEAD] = end
+        return True
+
+    def _enter_chunk(self, head: int, size: int) -> int | None:
+        """Where a record of ``size`` bytes goes when the current chunk has no room for it."""
+        if size > CHUNK:
+            self.oversized += 1
+            return None
+        sequence = -(-head // CHUNK)
+        number = self._free_chunk()
+        if number is None:
+            self.dropped += 1
+            return None
+        if head < self._limit:
+            # Nobody reads behind the head yet, so the mark may be written before it moves.
+            self._current[head % CHUNK : head % CHUNK + 8] = SKIP.to_bytes(8, "little")  # type: ignore[index]
+        self._sequences[number] = sequence
+        self.words[_SLOT + sequence % SLOTS] = sequence << 16 | number
+        self._current = self._chunk(number)
+        self._start = sequence * CHUNK
+        self._limit = self._start + CHUNK
+        return self._start
+
+    def _free_chunk(self) -> int | None:
+        tail = self.tail
+        for number, sequence in enumerate(self._sequences):
+            if (sequence + 1) * CHUNK <= tail:
+                return number
+        number = len(self._sequences)
+        if number >= self.most or self._add_chunk is None:
+            return None
+        try:
+            self._add_chunk(number)
+        except OSError:
+            return None
+        self._sequences.append(-1)
+        return number
+
+    def read(self, tail: int, most: int) -> tuple[list[tuple[bytes, int]], int, int]:
+        """Up to ``most`` records behind ``tail``.
+
+        Returns:
+            The records, each with the position behind it; the position behind all that was read; and how many
+            damaged ones were passed over.
+        """
+        head = self.head
+        records: list[tuple[bytes, int]] = []
+        corrupt = 0
+        if head - tail > (self.most + 1) * CHUNK:
+            return records, head, 1
+        while tail < head and len(records) < most:
+            chunk_end = (tail // CHUNK + 1) * CHUNK
+            end = min(chunk_end, head)
+            try:
+                record, position = self._record(tail, end)
+            except CorruptError:
+                # A damaged length hides where the next record begins; the next chunk is the next safe place.
+                corrupt, tail = corrupt + 1, end
+                continue
+            if record is None:
+                tail = min(chunk_end, head) if position < 0 else position
+                corrupt += position >= 0
+                continue
+            records.append((record, position))
+            tail = position
+        return records, tail, corrupt
+
+    def _record(self, tail: int, end: int) -> tuple[bytes | None, int]:
+        """The record at ``tail`` and the position behind it; (None, -1) at a mark, (None, position) when damaged."""
+        sequence, offset = divmod(tail, CHUNK)
+        slot: int = self.words[_SLOT + sequence % SLOTS]
+        if slot >> 16 != sequence or slot & 0xFFFF >= self.most:
+            raise CorruptError("a ring's slot table is damaged")
+        chunk = self._chunk(slot & 0xFFFF)
+        word = int.from_bytes(chunk[offset : offset + 8], "little")
+        length = word & 0xFFFF_FFFF
+        if length == SKIP:
+            return None, -1
+        position = tail + 8 + length + (-length & 7)
+        if tail % 8 or position > end:
+            raise CorruptError("a ring's record is damaged")
+        payload = bytes(chunk[offset + 8 : offset + 8 + length])
+        return (payload if crc32(payload) == word >> 32 else None), position
+
+    def backlog(self) -> int:
+        """Bytes that wait for delivery."""
+        return max(self.head - self.tail, 0)
