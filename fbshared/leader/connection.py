@@ -1,0 +1,121 @@
+"""One websocket connection to FeatBit: messages in, messages out, and why it ended.
+
+The low-level ``WebSocket`` is used because the library's application class hides close codes in its newest
+versions, and because its close from another thread waits for seconds.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import websocket
+from websocket import ABNF
+
+from fbshared.shm.control import SyncError
+
+__all__ = ["Connection", "ConnectionSettings", "Ended"]
+
+REFUSED_CODE = 4003
+_NO_FRAME = 1006
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectionSettings:
+    """How the websocket is reached; times in seconds."""
+
+    user_agent: str
+    timeout: float = 5.0
+    sslopt: Mapping[str, Any] | None = None
+    proxy: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    largest_message: int = 256 * 1024 * 1024
+
+
+class Ended(Exception):  # noqa: N818 - an end, not an error
+    """The connection is over or never came up."""
+
+    def __init__(self, error: SyncError, detail: int = 0, retry_after: float = 0.0) -> None:
+        super().__init__(f"{error.name.lower().replace('_', ' ')} ({detail})" if detail else error.name.lower())
+        self.error = error
+        self.detail = detail
+        self.retry_after = retry_after
+
+
+class Connection:
+    """An open connection. ``Ended`` is raised by everything that finds it closed."""
+
+    def __init__(self, url: str, settings: ConnectionSettings) -> None:
+        self._settings = settings
+        self._socket = _translated(
+            lambda: websocket.create_connection(
+                url,
+                timeout=settings.timeout,
+                header=[f"User-Agent: {settings.user_agent}"],
+                suppress_origin=True,
+                sslopt=dict(settings.sslopt or {}),
+                skip_utf8_validation=True,
+                **settings.proxy,
+            )
+        )
+
+    def send(self, text: str) -> None:
+        """Send one text message."""
+        _translated(lambda: self._socket.send(text))
+
+    def ready(self, wake: Any, timeout: float) -> bool:
+        """Wait until something can be read, ``wake`` is set, or ``timeout`` seconds are over."""
+        sock = self._socket.sock
+        if sock is None:
+            raise Ended(SyncError.CLOSED, _NO_FRAME)
+        if isinstance(sock, ssl.SSLSocket) and sock.pending():
+            return True
+        return sock in _translated(lambda: select.select([sock, wake], [], [], max(timeout, 0.0)))[0]
+
+    def receive(self) -> bytes | None:
+        """The next message's bytes, None for what is none."""
+        opcode, frame = _translated(lambda: self._socket.recv_data_frame(control_frame=True))
+        if opcode == ABNF.OPCODE_CLOSE:
+            code = int.from_bytes(frame.data[:2], "big") if len(frame.data) >= 2 else 1005
+            raise Ended(SyncError.REQUEST_REFUSED if code == REFUSED_CODE else SyncError.CLOSED, code)
+        if opcode not in (ABNF.OPCODE_TEXT, ABNF.OPCODE_BINARY):
+            return None
+        if len(frame.data) > self._settings.largest_message:
+            raise Ended(SyncError.DATA, 1009)
+        data: bytes = frame.data
+        return data
+
+    def close(self) -> None:
+        """Say goodbye without waiting for an answer, and close the socket."""
+        try:
+            if self._socket.sock is not None:
+                self._socket.sock.settimeout(0.5)
+                self._socket.send_close()
+        except (OSError, websocket.WebSocketException):
+            pass  # it is closed already
+        self.drop()
+
+    def drop(self) -> None:
+        """Close this process's descriptor without a word: the connection may belong to the parent."""
+        self._socket.shutdown()
+
+
+def _translated(call: Callable[[], Any]) -> Any:
+    """The library's exceptions, each as the reason that people and programs get to see."""
+    try:
+        return call()
+    except websocket.WebSocketBadStatusException as error:
+        headers = error.resp_headers or {}
+        raise Ended(SyncError.HANDSHAKE, error.status_code, _seconds(headers.get("retry-after"))) from error
+    except websocket.WebSocketConnectionClosedException as error:
+        raise Ended(SyncError.CLOSED, _NO_FRAME) from error
+    except websocket.WebSocketTimeoutException as error:
+        raise Ended(SyncError.SILENCE) from error
+    except (OSError, ValueError, websocket.WebSocketException) as error:
+        raise Ended(SyncError.NETWORK) from error
+
+
+def _seconds(value: object) -> float:
+    return min(float(value), 600.0) if isinstance(value, str) and value.strip().isdecimal() else 0.0

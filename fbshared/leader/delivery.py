@@ -1,0 +1,240 @@
+"""Delivery: drain all rings, post batches, advance the tails over what was accepted.
+
+Nothing leaves a ring before FeatBit has taken it, so whatever dies, the events are still there. The next leader
+sends at most the batch in flight a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import select
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+
+from fbshared.core.events import payload
+from fbshared.errors import MessageError
+from fbshared.leader.rings import Batch, Rings
+from fbshared.leader.wake import Wake
+from fbshared.shm.bell import Bell
+from fbshared.shm.control import Control, DeliveryState
+from fbshared.shm.region import now_ms
+
+__all__ = ["Delivery", "DeliverySettings"]
+
+log = logging.getLogger("fbshared.delivery")
+
+TICK = 0.1  # seconds between two looks at the rings
+BATCH = 500  # events in one request
+PAUSE = 300.0  # seconds without delivery after a refusal that concerns all events
+_RETRY = frozenset({408, 425, 429})
+_SPLIT = frozenset({400, 413, 422})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings:
+    """How events reach FeatBit; times in seconds."""
+
+    url: str
+    secret: str = field(repr=False)
+    user_agent: str
+    flush_interval: float = 1.0
+    first_retry: float = 0.1
+    longest_retry: float = 30.0
+    connect_timeout: float = 5.0
+    read_timeout: float = 10.0
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool | str = True
+    cert: str | None = None
+
+
+def backoff(first: float, longest: float) -> Iterator[float]:
+    """Growing delays, each between a half and the whole of its step."""
+    step = first
+    while True:
+        yield step * random.uniform(0.5, 1.0)
+        step = min(step * 2, longest)
+
+
+class _Refused(Exception):  # noqa: N818 - a state of things
+    """FeatBit takes nothing from this environment at present."""
+
+
+class _Later(Exception):  # noqa: N818 - a request to come again
+    """The same request may succeed later, after at least ``wait`` seconds."""
+
+    def __init__(self, status: int, wait: float = 0.0) -> None:
+        super().__init__(status)
+        self.status = status
+        self.wait = wait
+
+
+class Delivery:
+    """The delivery of one leadership; ``run`` is the body of its thread and can be run again after it returned.
+
+    Args:
+        rings: all rings of the region.
+        bell: rings when somebody waits for a flush.
+        control: where its state is shown.
+        holds: whether this process still leads.
+    """
+
+    def __init__(
+        self,
+        settings: DeliverySettings,
+        rings: Rings,
+        bell: Bell,
+        control: Control,
+        holds: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._rings = rings
+        self._bell = bell
+        self._control = control
+        self._holds = holds
+        self._session: requests.Session | None = None
+        self._sent_at = -math.inf
+        self._retry_at = -math.inf
+        self._delays = backoff(settings.first_retry, settings.longest_retry)
+        self._told: set[str] = set()
+        self.healthy_until = time.monotonic() + 5.0
+
+    def run(self, halt: Wake) -> None:
+        """Deliver until ``halt`` is set or the lead is lost."""
+        while not halt.is_set() and self._holds():
+            self.healthy_until = time.monotonic() + 5.0
+            ready = select.select([self._bell.fileno(), halt.fileno()], [], [], TICK)[0]
+            urgent = self._bell.fileno() in ready and self._bell.silence()
+            if not halt.is_set():
+                self._tick(halt, urgent=urgent)
+        self._close_session()
+
+    def last_round(self, deadline: float) -> None:
+        """Deliver what is left, until ``deadline`` on the monotonic clock at most."""
+        self._rings.look(time.monotonic())
+        while self._holds() and time.monotonic() < deadline:
+            batch = self._rings.collect(BATCH)
+            if not batch or not self._send(batch, deadline - time.monotonic()):
+                break
+        self._close_session()
+
+    def _tick(self, halt: Wake, *, urgent: bool) -> None:
+        now = time.monotonic()
+        self._rings.look(now)
+        if now < self._retry_at:
+            return
+        due = urgent or now >= self._sent_at + self._settings.flush_interval
+        while not halt.is_set() and self._holds():
+            batch = self._rings.collect(BATCH)
+            if not batch or not (due or len(batch) >= BATCH):
+                break
+            self._sent_at = now
+            if not self._send(batch, math.inf):
+                break
+
+    def _send(self, batch: Batch, limit: float) -> bool:
+        """Whether the whole batch is done with."""
+        try:
+            self._offer(batch, limit)
+        except _Later as later:
+            wait = max(next(self._delays), later.wait)
+            self._retry_at = time.monotonic() + wait
+            self._show(DeliveryState.RETRYING, later.status, wait)
+            self._tell("retrying", "event delivery is interrupted (status %s), retrying", later.status or "no answer")
+            return False
+        except _Refused as refused:
+            self._retry_at = time.monotonic() + PAUSE
+            self._show(DeliveryState.PAUSED, int(str(refused)), PAUSE)
+            self._tell("refused", "FeatBit refuses events (status %s); trying again in %d s", refused, PAUSE)
+            return False
+        self._delays = backoff(self._settings.first_retry, self._settings.longest_retry)
+        if self._control.delivery_state != DeliveryState.OK:
+            self._show(DeliveryState.OK, 200, 0.0)
+        self._told -= {"retrying", "refused"}
+        return True
+
+    def _offer(self, batch: Batch, limit: float) -> None:
+        """Post a batch, in halves where the whole is refused, and advance over what is done with."""
+        insights = list(self._insights(batch))
+        status = self._post(insights, limit) if insights else 200
+        if 200 <= status < 300:
+            self._rings.accept(batch)
+            self._control.events_delivered += len(insights)
+        elif status in _SPLIT and len(batch) > 1:
+            middle = len(batch) // 2
+            self._offer(batch[:middle], limit)
+            self._offer(batch[middle:], limit)
+        elif status in _SPLIT:
+            self._rings.accept(batch)
+            self._control.events_refused += 1
+            self._tell("event", "FeatBit refuses single events (status %d); they are dropped and counted", status)
+        else:
+            raise _Refused(status)
+
+    def _insights(self, batch: Batch) -> Iterator[dict[str, Any]]:
+        for entry in batch:
+            try:
+                yield payload(entry.record)
+            except MessageError:
+                self._control.records_corrupt += 1
+                self._tell("record", "a ring holds records that are no events; they are dropped and counted")
+
+    def _post(self, insights: Iterable[dict[str, Any]], limit: float) -> int:
+        settings = self._settings
+        if self._session is None:
+            self._session = requests.Session()
+            self._session.headers.update(
+                {
+                    "Authorization": settings.secret,
+                    "User-Agent": settings.user_agent,
+                    "Content-Type": "application/json",
+                }
+            )
+        limit = max(limit, 0.05)
+        timeout = (min(settings.connect_timeout, limit), min(settings.read_timeout, limit))
+        self.healthy_until = time.monotonic() + sum(timeout) + 5.0
+        try:
+            answer = self._session.post(
+                settings.url,
+                data=json.dumps(insights, separators=(",", ":")).encode(),
+                timeout=timeout,
+                proxies=dict(settings.proxies),
+                verify=settings.verify,
+                cert=settings.cert,
+                allow_redirects=False,
+            )
+        except (requests.RequestException, OSError) as error:
+            raise _Later(0) from error
+        if answer.status_code in _RETRY or answer.status_code >= 500:
+            raise _Later(answer.status_code, _retry_after(answer.headers.get("Retry-After")))
+        return answer.status_code
+
+    def _show(self, state: DeliveryState, status: int, wait: float) -> None:
+        control = self._control
+        if control.delivery_state != state:
+            control.delivery_since = now_ms()
+        control.delivery_state = state
+        control.delivery_status = status
+        control.delivery_retry_at = now_ms() + int(wait * 1000) if wait else 0
+
+    def _tell(self, condition: str, message: str, *args: object) -> None:
+        """Warn once for each condition, until it is over."""
+        if condition not in self._told:
+            self._told.add(condition)
+            log.warning(message, *args)
+
+    def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
+
+
+def _retry_after(value: str | None) -> float:
+    """The seconds that a server asked for, at most five minutes; 0 where it asked for none."""
+    return min(float(value), PAUSE) if value and value.strip().isdecimal() else 0.0

@@ -1,0 +1,376 @@
+"""A member's duty: stand for the lead, and while leading run sync and delivery and keep the house.
+
+One thread waits for the lead; a leader has two more. Before a fork they all pause at a safe point, so that a child
+inherits no half-done work and Python has no thread to warn about; afterwards they go on in the parent, with the
+same lead and the same connection. Where no hook runs, they just go on in the parent, and the child drops its copies
+when it first notices.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fbshared.core.model import EMPTY, Dataset
+from fbshared.errors import CorruptError, MessageError
+from fbshared.leader import afterwards
+from fbshared.leader.delivery import Delivery, DeliverySettings
+from fbshared.leader.election import Election, Term, remove_old_locks
+from fbshared.leader.rings import Rings
+from fbshared.leader.sync import Sync, SyncSettings
+from fbshared.leader.wake import Wake
+from fbshared.shm import files
+from fbshared.shm.bell import Bell
+from fbshared.shm.control import RETIRED, SyncState
+from fbshared.shm.forked import ForkCell
+from fbshared.shm.publisher import Publisher
+from fbshared.shm.region import OwnRing, Region
+
+__all__ = ["Duty", "DutySettings"]
+
+log = logging.getLogger("fbshared.leader")
+
+TICK = 0.05  # seconds between two tries for the lead, and between two heartbeats
+HOUSEKEEPING = 1.0
+OFFER_AFTER = 30.0  # seconds without a connection after which others may try
+OFFER_PAUSE = 2.0
+_PAUSE_LIMIT = 0.5  # seconds that a fork waits at most
+_END_LIMIT = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutySettings:
+    """What a leader needs to know."""
+
+    sync: SyncSettings
+    delivery: DeliverySettings
+    stale_limit: float = 10.0
+
+
+class Leadership:
+    """All that one term holds: lock, publisher, connection, rings, bell."""
+
+    def __init__(
+        self,
+        region: Region,
+        term: Term,
+        settings: DutySettings,
+        own_rings: Callable[[], Mapping[str, OwnRing]],
+        seed: tuple[Dataset, bool],
+    ) -> None:
+        self.region = region
+        self.term = term
+        self.bell = Bell(region)
+        self.publisher = Publisher(region, term.epoch)
+        self.rings = Rings(region, term.epoch, own_rings)
+        dataset, synced = _published(region) or seed
+        control = region.control
+        if control.sync_state == SyncState.OK:
+            control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
+        self.sync = Sync(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
+        self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)
+        if synced:
+            # Under the new epoch's name, so that every file has one owner.
+            self.sync.republish()
+
+    def _publish(self, dataset: Dataset, synced: bool) -> None:
+        self.publisher.publish(dataset, synced=synced)
+
+    def bodies(self) -> dict[str, Callable[[Wake], None]]:
+        """What runs in a thread of its own, by thread name."""
+        return {"fbshared-sync": self.sync.run, "fbshared-delivery": self.delivery.run}
+
+    def tick(self, now: float) -> None:
+        """Show that both duties are alive."""
+        if now < self.sync.healthy_until and now < self.delivery.healthy_until:
+            self.region.control.beat += 1
+
+    def keep_house(self) -> None:
+        """Repair and remove what others left."""
+        if not self.publisher.heal():
+            self.sync.republish()
+        files.sweep(self.region.path)
+        remove_old_locks(self.region, self.term.epoch)
+
+    def unreachable_for(self, now: float) -> float:
+        """Seconds since it was last in sync; 0 while it is, or while FeatBit refuses everybody anyway."""
+        if self.region.control.sync_state == SyncState.REFUSED:
+            return 0.0
+        return max(now - self.sync.failing_since, 0.0)
+
+    def end(self) -> None:
+        """Close everything; the next leader may begin."""
+        self.sync.close()
+        self.rings.close()
+        self.bell.close()
+        self.term.close()
+
+    def drop(self) -> None:
+        """In a forked child: close the copies of descriptors, and touch nothing that is shared."""
+        self.sync.drop()
+        self.bell.close()
+        self.term.close()
+
+
+class Duty:
+    """The duty of one member in one region.
+
+    Args:
+        own_rings: this process's rings, by name.
+        region_lost: called in the duty's thread when the region has been removed or given up; this duty ends.
+        seed: data that an earlier term of this process had, and whether it once was a full.
+    """
+
+    def __init__(
+        self,
+        region: Region,
+        settings: DutySettings,
+        own_rings: Callable[[], Mapping[str, OwnRing]],
+        region_lost: Callable[[Duty], None],
+        seed: tuple[Dataset, bool] | None = None,
+    ) -> None:
+        self._region = region
+        self._settings = settings
+        self._own_rings = own_rings
+        self._region_lost = region_lost
+        self._seed = seed or (EMPTY, False)
+        self._cell = ForkCell()
+        self._halt = Wake()
+        self._mutex = threading.Lock()
+        self._pauses = 0
+        self._stopped = False
+        self._thread: threading.Thread | None = None
+        self._workers: list[threading.Thread] = []
+        self._election = Election(region, settings.stale_limit, time.monotonic)
+        self.leadership: Leadership | None = None
+        self._not_before = 0.0
+        self._house_at = 0.0
+        self._told = ""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads."""
+        leadership = self.leadership
+        return leadership is not None and leadership.term.holds()
+
+    @property
+    def seed(self) -> tuple[Dataset, bool]:
+        """The data that this process's latest term had."""
+        return self._seed
+
+    def rescue(self, put: Callable[[bytes], bool]) -> None:
+        """Hand over what dead processes left in rings that were removed with the region."""
+        if self.leadership is not None:
+            self.leadership.rings.rescue(put)
+
+    def start(self) -> None:
+        """Run, unless it runs, is stopped or paused."""
+        with self._mutex:
+            if self._stopped or self._pauses or (self._thread is not None and self._thread.is_alive()):
+                return
+            _running.add(self)
+            self._halt.clear()
+            self._thread = threading.Thread(target=self._run, name="fbshared", daemon=True)
+            self._thread.start()
+
+    def stop(self, deadline: float) -> None:
+        """End for good, with a last round of delivery, until ``deadline`` on the monotonic clock at most."""
+        with self._mutex:
+            self._stopped = True
+            _running.discard(self)
+            self._halt.set()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            if thread.is_alive():
+                return  # it ends by itself; what it holds is freed with the process
+        self._election.close()
+        leadership, self.leadership = self.leadership, None
+        if leadership is not None:
+            leadership.delivery.last_round(deadline)
+            leadership.end()
+
+    def pause(self) -> None:
+        """Before a fork: bring all threads to their end, for half a second at most."""
+        with self._mutex:
+            self._pauses += 1
+            self._halt.set()
+            threads = [self._thread, *self._workers]
+        deadline = time.monotonic() + _PAUSE_LIMIT
+        for thread in threads:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(deadline - time.monotonic(), 0.0))
+                afterwards.wait_until_gone(thread, deadline)
+
+    def resume(self) -> None:
+        """After the fork, in the parent: go on."""
+        with self._mutex:
+            self._pauses = max(self._pauses - 1, 0)
+        self.start()
+
+    def drop(self) -> None:
+        """In a forked child: let go of the parent's descriptors. Takes no lock, one may be held for ever."""
+        _running.discard(self)
+        self._election.close()
+        self._halt.close()
+        if self.leadership is not None:
+            self.leadership.drop()
+
+    def _run(self) -> None:
+        if self.leadership is not None:
+            self._start_workers()
+        while not self._halt.is_set() and self._cell.words[0]:
+            try:
+                self._step(time.monotonic())
+            except OSError as error:
+                if not self._region.intact():
+                    self._leave()
+                    return
+                self._tell(f"the shared directory cannot be used: {error.strerror}")
+            self._halt.wait(TICK)
+        self._join_workers()
+
+    def _step(self, now: float) -> None:
+        due = now >= self._house_at
+        if due:
+            self._house_at = now + HOUSEKEEPING
+        if self._region.control.publication == RETIRED or (due and not self._region.intact()):
+            self._leave()
+            self._halt.set()
+            return
+        leadership = self.leadership
+        if leadership is None:
+            if now >= self._not_before:
+                term = self._election.poll()
+                if term is not None:
+                    self._begin(term)
+        elif not leadership.term.holds():
+            log.info("epoch %d is over", leadership.term.epoch)
+            self._end_term()
+        else:
+            self._lead(leadership, now, due=due)
+        self._told = ""
+
+    def _lead(self, leadership: Leadership, now: float, *, due: bool) -> None:
+        leadership.tick(now)
+        if not due:
+            return
+        for thread in self._workers:
+            if not thread.is_alive():
+                self._start_workers()
+                break
+        if not leadership.term.lock_intact():
+            log.warning("the lock file of the leader was removed; standing for the lead again")
+            self._end_term()
+            return
+        leadership.keep_house()
+        control = self._region.control
+        if leadership.unreachable_for(now) >= OFFER_AFTER * 2 ** min(control.unreachable, 6):
+            log.info("process %d cannot connect and offers the lead to others", os.getpid())
+            control.unreachable += 1
+            self._not_before = now + OFFER_PAUSE
+            self._end_term()
+
+    def _begin(self, term: Term) -> None:
+        try:
+            self.leadership = Leadership(self._region, term, self._settings, self._own_rings, self._seed)
+        except BaseException:
+            term.close()
+            raise
+        self._start_workers()
+
+    def _start_workers(self) -> None:
+        leadership = self.leadership
+        assert leadership is not None
+        alive = {thread.name for thread in self._workers if thread.is_alive()}
+        self._workers = [thread for thread in self._workers if thread.is_alive()]
+        for name, body in leadership.bodies().items():
+            if name not in alive:
+                thread = threading.Thread(target=body, args=(self._halt,), name=name, daemon=True)
+                self._workers.append(thread)
+                thread.start()
+
+    def _join_workers(self) -> None:
+        """Wait for both duties, but not for a request that hangs: it ends by its own deadline, and finds that
+        this process leads no more."""
+        deadline = time.monotonic() + _END_LIMIT
+        for thread in self._workers:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        self._workers = [thread for thread in self._workers if thread.is_alive()]
+
+    def _end_term(self) -> None:
+        """Stop both duties and let go of the lead; the lock goes last."""
+        leadership = self.leadership
+        assert leadership is not None
+        leadership.term.resign()
+        self._join_workers()
+        self._seed = leadership.sync.dataset, leadership.sync.synced
+        self.leadership = None
+        leadership.end()
+
+    def _leave(self) -> None:
+        """The region is no more: tell all who still map it, and meet them at the path."""
+        log.warning("the shared directory was removed or given up; all processes meet again in a new one")
+        self._region.control.retire()
+        leadership = self.leadership
+        if leadership is not None:
+            leadership.term.resign()
+            self._join_workers()
+            self._seed = leadership.sync.dataset, leadership.sync.synced
+        _running.discard(self)
+        self._stopped = True
+        self._election.close()
+        self._region_lost(self)
+        if leadership is not None:
+            self.leadership = None
+            leadership.end()
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._told:
+            self._told = trouble
+            log.warning("%s", trouble)
+
+
+def _published(region: Region) -> tuple[Dataset, bool] | None:
+    """The data of the current snapshot; None where there is none that can be believed in full."""
+    for _ in range(3):
+        word = region.control.publication
+        if word in (0, RETIRED):
+            return None
+        try:
+            snapshot = region.snapshot(word)
+            items = tuple(snapshot.items())
+        except FileNotFoundError:
+            continue
+        except (CorruptError, MessageError, UnicodeDecodeError, OSError) as error:
+            log.warning("the published snapshot is not used: %s", error)
+            return None
+        dataset, _ = Dataset({}, {}, snapshot.cursor).merge(items)
+        return dataset, snapshot.synced
+    return None
+
+
+_running: weakref.WeakSet[Duty] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    for duty in list(_running):
+        duty.pause()
+
+
+def _after_in_parent() -> None:
+    for duty in list(_running):
+        afterwards.run_soon(duty.resume)
+
+
+def _after_in_child() -> None:
+    for duty in list(_running):
+        duty.drop()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,237 @@
+"""Sync: keep one connection, apply what arrives, publish it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from fbshared.core.model import Dataset
+from fbshared.core.session import Session, SessionOver
+from fbshared.core.wire import streaming_url, token
+from fbshared.leader.connection import Connection, ConnectionSettings, Ended
+from fbshared.leader.wake import Wake
+from fbshared.shm.control import Control, SyncError, SyncState
+from fbshared.shm.region import now_ms
+
+__all__ = ["Sync", "SyncSettings"]
+
+log = logging.getLogger("fbshared.sync")
+
+GOOD_RUN = 60.0  # seconds after which a connection counts as proof that the server is well
+LONGEST_DELAY = 60.0
+REFUSED_DELAYS = (60.0, 600.0)
+_RESOLVING = 30.0  # a name may take this long to resolve, whatever the socket's timeout is
+_TOGETHER = 64  # messages that are published together at most
+_PUBLISH_AGAIN = 1.0
+
+REFUSAL = (
+    "FeatBit refuses this environment (close code 4003): the secret is wrong, it is not a server secret, "
+    "or this host's clock is off by more than 30 s; the leader tries again in %d s"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """Where data comes from; times in seconds."""
+
+    url: str
+    secret: str = field(repr=False)
+    connection: ConnectionSettings
+    first_retry: float = 1.0
+
+
+def delays(first: float, longest: float) -> Iterator[float]:
+    """Doubling delays, each between a half and the whole of its step."""
+    step = min(first, longest)
+    while True:
+        yield step * random.uniform(0.5, 1.0)
+        step = min(step * 2, longest)
+
+
+class Sync:
+    """The sync of one leadership; ``run`` is the body of its thread and can be run again after it returned.
+
+    Args:
+        dataset: what is known already, and ``synced``, whether it once was a full.
+        publish: makes a dataset what all processes evaluate; ``OSError`` where there is no room.
+        control: where its state is shown.
+        holds: whether this process still leads. It is asked before a socket is read, so that a leader that was
+            stopped and superseded does not read on.
+    """
+
+    def __init__(
+        self,
+        settings: SyncSettings,
+        dataset: Dataset,
+        publish: Callable[[Dataset, bool], object],
+        control: Control,
+        holds: Callable[[], bool],
+        *,
+        synced: bool,
+    ) -> None:
+        self._settings = settings
+        self._publish = publish
+        self._control = control
+        self._holds = holds
+        self.dataset = dataset
+        self.synced = synced
+        self._connection: Connection | None = None
+        self._session: Session | None = None
+        self._unpublished = False
+        self._publish_at = 0.0
+        self._opened_at = math.inf
+        self._retry_at = -math.inf
+        self._delays = delays(settings.first_retry, LONGEST_DELAY)
+        self._refusals = delays(*REFUSED_DELAYS)
+        self._told: set[object] = set()
+        now = time.monotonic()
+        self.failing_since = now  # inf while it is well
+        self.healthy_until = now + 5.0
+        if control.sync_state == SyncState.REFUSED:
+            # A refusal is shared: a takeover is no reason to ask again sooner.
+            self._retry_at = now + max(0.0, min((control.sync_retry_at - now_ms()) / 1000, REFUSED_DELAYS[1]))
+
+    def run(self, halt: Wake) -> None:
+        """Sync until ``halt`` is set or the lead is lost; the connection stays open for the next run."""
+        while not halt.is_set() and self._holds():
+            now = time.monotonic()
+            self.healthy_until = now + 10.0
+            try:
+                if self._connection is None:
+                    if not halt.wait(min(self._retry_at - now, 1.0)) and time.monotonic() >= self._retry_at:
+                        self._connect()
+                    self._publish_if_due()
+                else:
+                    self._serve(self._connection, halt)
+            except Ended as ended:
+                self._lost(ended)
+
+    def republish(self) -> None:
+        """Publish the same data again: somebody could not read it."""
+        self._unpublished, self._publish_at = True, 0.0
+
+    def close(self) -> None:
+        """Close the connection with a close frame."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def drop(self) -> None:
+        """Close the descriptor and nothing else."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.drop()
+
+    def _connect(self) -> None:
+        settings = self._settings
+        self.healthy_until = time.monotonic() + settings.connection.timeout * 3 + _RESOLVING
+        secret = token(settings.secret, now_ms(), random.random())
+        connection = Connection(streaming_url(settings.url, secret), settings.connection)
+        if not self._holds():
+            connection.close()
+            return
+        self._connection = connection
+        self._opened_at = time.monotonic()
+        self._session = Session(self.dataset, self._opened_at, synced=self.synced)
+        self._control.connections += 1
+        connection.send(self._session.opening())
+
+    def _serve(self, connection: Connection, halt: Wake) -> None:
+        """Wait for the next thing to do and do it."""
+        session = self._session
+        assert session is not None
+        now = time.monotonic()
+        try:
+            for text in session.due(now):
+                connection.send(text)
+        except SessionOver as over:
+            raise Ended(SyncError.SILENCE) from over
+        wait = min(session.next_due(now), 1.0)
+        if self._unpublished:
+            wait = min(wait, max(self._publish_at - now, 0.0))
+        for _ in range(_TOGETHER):
+            if halt.is_set() or not connection.ready(halt, wait) or not self._holds():
+                break
+            self._receive(connection, session)
+            wait = 0.0
+        self._publish_if_due()
+
+    def _receive(self, connection: Connection, session: Session) -> None:
+        text = connection.receive()
+        if text is None:
+            return
+        rejected = session.rejected
+        changed = session.received(text, time.monotonic())
+        if session.rejected > rejected:
+            self._control.items_broken += session.rejected - rejected
+            self._tell("message", "FeatBit sent something that is not understood and ignored: %s", session.rejection)
+        if session.dataset is not self.dataset or changed:
+            self.dataset = session.dataset
+            self._unpublished = True
+        if session.synced and not self.synced:
+            self.synced = self._unpublished = True
+        if session.answered:
+            self._control.data_current_at = now_ms()
+            if self._control.sync_state != SyncState.OK and not self._unpublished:
+                self._well()
+
+    def _publish_if_due(self) -> None:
+        """Publish, unless nothing changed or the last try failed a moment ago; then say that all is well."""
+        now = time.monotonic()
+        if not self._unpublished or now < self._publish_at or not self.synced or not self._holds():
+            return
+        try:
+            self._publish(self.dataset, self.synced)
+        except OSError as error:
+            self._publish_at = now + _PUBLISH_AGAIN
+            self._show(SyncState.INTERRUPTED, SyncError.STORAGE, error.errno or 0)
+            self._tell("storage", "a snapshot cannot be written, the former one stays: %s", error.strerror)
+            return
+        self._unpublished, self._publish_at = False, 0.0
+        self._told.discard("storage")
+        if self._session is not None and self._session.answered and self._connection is not None:
+            self._well()
+
+    def _well(self) -> None:
+        self.failing_since = math.inf
+        self._refusals = delays(*REFUSED_DELAYS)
+        self._told.clear()
+        self._control.unreachable = 0
+        if self._control.sync_state != SyncState.OK:
+            log.info("in sync with FeatBit")
+            self._show(SyncState.OK, SyncError.NONE)
+
+    def _lost(self, ended: Ended) -> None:
+        now = time.monotonic()
+        self.drop()
+        if now - self._opened_at >= GOOD_RUN:
+            self._delays = delays(self._settings.first_retry, LONGEST_DELAY)
+        self._opened_at = math.inf
+        self.failing_since = min(self.failing_since, now)
+        refused = ended.error is SyncError.REQUEST_REFUSED
+        delay = max(next(self._refusals if refused else self._delays), ended.retry_after)
+        self._retry_at = now + delay
+        if refused:
+            self._show(SyncState.REFUSED, ended.error, ended.detail, delay)
+            self._tell(ended.error, REFUSAL, delay)
+        else:
+            self._show(SyncState.INTERRUPTED, ended.error, ended.detail, delay)
+            self._tell(ended.error, "no connection to FeatBit: %s; trying again", ended)
+
+    def _show(self, state: SyncState, error: SyncError, detail: int = 0, delay: float = 0.0) -> None:
+        control = self._control
+        if control.sync_state != state:
+            control.sync_since = now_ms()
+        control.sync_error, control.sync_detail = error, detail
+        control.sync_retry_at = now_ms() + int(delay * 1000) if delay else 0
+        control.sync_state = state
+
+    def _tell(self, condition: object, message: str, *args: object) -> None:
+        """Warn once for each condition, until it is over."""
+        if condition not in self._told:
+            self._told.add(condition)
+            log.warning(message, *args)
