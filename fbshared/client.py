@@ -1,0 +1,315 @@
+"""The client: what an application holds, in every process.
+
+An evaluation that finds the current view takes no lock, makes no system call and does no I/O.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from fbshared.common_types import FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN, AllFlagStates, EvalDetail
+from fbshared.config import Config, require_config
+from fbshared.core.evaluation import (
+    CLIENT_NOT_READY,
+    ERROR,
+    FLAG_NOT_FOUND,
+    USER_NOT_SPECIFIED,
+    CompiledFlag,
+    Outcome,
+)
+from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, METRIC, metrics_tail
+from fbshared.core.users import key_of
+from fbshared.core.wire import environment_id
+from fbshared.errors import ConfigError
+from fbshared.member import Member, join
+from fbshared.shm.control import PUBLICATION, SyncState
+from fbshared.view import Damaged
+from fbshared.wiring import member_settings
+
+__all__ = ["FBClient"]
+
+log = logging.getLogger("fbshared")
+
+DEFAULT_STOP = 5.0
+
+
+class FBClient:
+    """Evaluates the flags of one environment.
+
+    Make one for each environment, where the application starts: at import, in the parent of workers, anywhere. It
+    works in every forked child with nothing done by the application. All methods may be called from any thread.
+
+    Args:
+        config: which environment, and how.
+        start_wait: seconds to wait at most until there is data. With 0 it returns at once, and evaluations
+            answer their default until data arrives.
+
+    Raises:
+        ConfigError: the configuration is invalid.
+        RegionError: the shared directory cannot be used.
+    """
+
+    def __init__(self, config: Config, start_wait: float = 15.0) -> None:
+        require_config(config)
+        if not math.isfinite(start_wait):
+            raise ConfigError(f"start_wait must be a number of seconds, not {start_wait!r}")
+        if environment_id(config.env_secret) is None:
+            log.warning("env_secret does not look like a secret that FeatBit made")
+        self._config = config
+        self._settings = member_settings(config)
+        self._closed = False
+        self._member = join(self._settings)
+        self._member.users.add(id(self))
+        self._member.run()
+        if start_wait > 0 and not self._wait(start_wait):
+            log.warning("no data after %g s; evaluations answer their default until there is", start_wait)
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    def variation(self, key: str, user: Mapping[str, Any], default: Any = None) -> Any:
+        """The value of a flag for a user, converted to the flag's type; the default where there is none.
+
+        Sends an evaluation event. Never raises.
+
+        Args:
+            key: the flag's key.
+            user: a dict with ``key`` and ``name``, and attributes that are texts, numbers or truth values.
+            default: what to answer when there is no value; a default in the configuration wins over it.
+        """
+        try:
+            # The same steps as in _evaluate, without calls in between: this is the path of every request.
+            member = self._member
+            if not member.cell[0]:
+                member = self._in_child()
+            view = member.view
+            if member.words[PUBLICATION] != view.word:
+                view = member.refresh()
+            flag = view.flags.get(key)
+            if flag.__class__ is CompiledFlag:
+                user_key = key_of(user)
+                if user_key is not None:
+                    outcome: Outcome = flag.evaluate(user_key, user)
+                    if outcome.event is not None and not self._closed:
+                        member.outbox.put(EVALUATION, time.time_ns() // 1_000_000, user, outcome.event)
+                    return outcome.value()
+        except Exception as error:
+            self._failed(error)
+            return self._default(key, default)
+        answer = self._evaluate(key, user)
+        return answer.value() if isinstance(answer, Outcome) else self._default(key, default)
+
+    def variation_detail(self, key: str, user: Mapping[str, Any], default: Any = None) -> EvalDetail:
+        """As ``variation``, with the reason, the flag's name and the variation's id."""
+        outcome = self._evaluate(key, user)
+        if isinstance(outcome, Outcome):
+            return _detail(outcome)
+        return EvalDetail(outcome, self._default(key, default), key or FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN)
+
+    def get_all_latest_flag_variations(self, user: Mapping[str, Any]) -> AllFlagStates:
+        """Every flag for a user, from one snapshot. A flag that gives no value is left out.
+
+        No events are sent before ``get`` of the result is called. Never raises.
+        """
+        outcomes: dict[str, Outcome] = {}
+        reason = "OK"
+        try:
+            member = self._current()
+            user_key = key_of(user)
+            if not self.initialize:
+                reason = CLIENT_NOT_READY
+            elif user_key is None:
+                reason = USER_NOT_SPECIFIED
+            else:
+                for key, flag in member.all_flags().items():
+                    try:
+                        outcomes[key] = flag.evaluate(user_key, user)  # type: ignore[union-attr]
+                    except Exception as error:
+                        self._failed(error)
+        except Exception as error:
+            self._failed(error)
+            reason = ERROR
+        details = {key: _detail(outcome) for key, outcome in outcomes.items()}
+
+        def send(key: str) -> None:
+            event = outcomes[key].event
+            if event is not None:
+                self._put(EVALUATION, user, event)
+
+        return AllFlagStates(reason == "OK", reason, details, send)
+
+    def is_flag_known(self, key: str) -> bool:
+        """Whether the environment has this flag and it is not archived."""
+        try:
+            return self.initialize and self._current().load(key) is not None
+        except Exception as error:
+            self._failed(error)
+            return False
+
+    # -- events ----------------------------------------------------------------------------------------------
+
+    def track_metric(self, user: Mapping[str, Any], event_name: str, metric_value: float = 1.0) -> None:
+        """Record that a user did something that experiments count."""
+        self.track_metrics(user, {event_name: metric_value})
+
+    def track_metrics(self, user: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+        """Record several metrics of a user. What has no name or no finite number is left out, with a warning."""
+        try:
+            named = [(name, value) for name, value in metrics.items() if _is_text(name)]
+            tail = metrics_tail(named)
+            if tail == _NO_METRICS or len(named) < len(metrics):
+                log.warning("a metric needs a name and a finite number; it is left out")
+            if tail != _NO_METRICS and key_of(user) is not None:
+                self._put(METRIC, user, tail)
+        except Exception as error:
+            self._failed(error)
+
+    def identify(self, user: Mapping[str, Any]) -> None:
+        """Register a user with FeatBit."""
+        if key_of(user) is None:
+            log.warning("identify needs a user with a key and a name")
+        else:
+            self._put(IDENTIFY, user, IDENTIFY_TAIL)
+
+    def flush(self, timeout: float = 0.0) -> bool:
+        """Ask the leader to deliver now, and wait up to ``timeout`` seconds.
+
+        Returns:
+            Whether everything that this process put before is delivered.
+        """
+        try:
+            return self._current().flush(max(timeout, 0.0))
+        except Exception as error:
+            self._failed(error)
+            return False
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    @property
+    def initialize(self) -> bool:
+        """Whether there is data to evaluate."""
+        try:
+            member = self._current()
+            return member.view.ready or member.refresh().ready
+        except Exception as error:
+            self._failed(error)
+            return False
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this process holds the connection to FeatBit right now."""
+        return self._member.leads
+
+    def stop(self, timeout: float = DEFAULT_STOP) -> None:
+        """Leave within ``timeout`` seconds. Events that are not delivered by then stay for the next leader.
+
+        May be called again. Evaluations go on with the last data and send no events.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        member = self._member
+        if not member.cell[0]:
+            return  # the parent's, never used here
+        member.users.discard(id(self))
+        if not member.users:
+            member.close(time.monotonic() + max(timeout, 0.0))
+
+    def __enter__(self) -> FBClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"FBClient(environment={environment_id(self._config.env_secret)!r}, leader={self.is_leader})"
+
+    # -- inside ----------------------------------------------------------------------------------------------
+
+    def _current(self) -> Member:
+        member = self._member
+        return member if member.cell[0] else self._in_child()
+
+    def _in_child(self) -> Member:
+        """This process was forked: take a membership of its own, beginning with what the parent had seen."""
+        parent = self._member
+        member = join(self._settings, parent)
+        member.users.add(id(self))
+        self._member = member
+        parent.drop()
+        if not self._closed:
+            member.run()
+        return member
+
+    def _evaluate(self, key: str, user: Mapping[str, Any]) -> Outcome | str:
+        """The outcome, or the reason why there is none."""
+        try:
+            member = self._current()
+            view = member.view
+            if member.words[PUBLICATION] != view.word:
+                view = member.refresh()
+            if not view.ready:
+                return CLIENT_NOT_READY
+            if not _is_text(key):
+                return FLAG_NOT_FOUND
+            flag = view.flags[key] if key in view.flags else member.load(key)
+            if flag is None:
+                return FLAG_NOT_FOUND
+            user_key = key_of(user)
+            if user_key is None:
+                return USER_NOT_SPECIFIED
+            if isinstance(flag, Damaged):
+                return ERROR
+            outcome: Outcome = flag.evaluate(user_key, user)
+            if outcome.event is not None:
+                self._put(EVALUATION, user, outcome.event)
+        except Exception as error:
+            self._failed(error)
+            return ERROR
+        return outcome
+
+    def _put(self, kind: int, user: Mapping[str, Any], tail: bytes) -> None:
+        if not self._closed:
+            self._current().outbox.put(kind, time.time_ns() // 1_000_000, user, tail)
+
+    def _default(self, key: str, default: Any) -> Any:
+        try:
+            return self._config.defaults.get(key, default)
+        except TypeError:  # a key that is no key
+            return default
+
+    def _failed(self, error: Exception) -> None:
+        """An evaluation must not raise, and must not fill the log either."""
+        kind = type(error).__name__
+        if kind not in _told:
+            _told.add(kind)
+            log.warning("an evaluation gives its default value: %s: %s", kind, error)
+
+    def _wait(self, seconds: float) -> bool:
+        """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""
+        deadline = time.monotonic() + seconds
+        pause = 0.001
+        while not self.initialize:
+            if self._member.region.control.sync_state == SyncState.REFUSED or time.monotonic() >= deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.02)
+        return True
+
+
+_NO_METRICS = metrics_tail(())
+_told: set[str] = set()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _detail(outcome: Outcome) -> EvalDetail:
+    return EvalDetail(outcome.reason, outcome.value(), outcome.key, outcome.name, outcome.variation_id)

@@ -1,0 +1,100 @@
+"""What evaluation gives to an application."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, KeysView, Mapping
+from typing import Any
+
+from fbshared.core.evaluation import FLAG_NOT_FOUND
+
+__all__ = ["FLAG_KEY_UNKNOWN", "FLAG_NAME_UNKNOWN", "AllFlagStates", "EvalDetail"]
+
+FLAG_KEY_UNKNOWN = "flag key unknown"
+FLAG_NAME_UNKNOWN = "flag name unknown"
+
+
+class EvalDetail:
+    """One evaluation: the value, and why it is that.
+
+    Attributes:
+        reason: ``flag off``, ``target match``, ``rule match``, ``fall through all rules``; for a default value
+            ``client not ready``, ``flag not found``, ``user not specified`` or ``error in evaluation``.
+        variation: the value, converted to the flag's type, or the default.
+        key_name: the flag's key.
+        name: the flag's display name.
+        variation_id: the variation's id; None for a default value.
+    """
+
+    __slots__ = ("key_name", "name", "reason", "variation", "variation_id")
+
+    def __init__(
+        self,
+        reason: str,
+        variation: Any,
+        key_name: str | None = None,
+        name: str | None = None,
+        variation_id: str | None = None,
+    ) -> None:
+        self.reason = reason
+        self.variation = variation
+        self.key_name = key_name
+        self.name = name
+        self.variation_id = variation_id
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The detail as JSON-ready values."""
+        return {"reason": self.reason, "variation": self.variation, "keyName": self.key_name, "name": self.name}
+
+    def to_json_str(self) -> str:
+        """The detail as JSON."""
+        return json.dumps(self.to_json_dict())
+
+    def __repr__(self) -> str:
+        return f"EvalDetail(key_name={self.key_name!r}, variation={self.variation!r}, reason={self.reason!r})"
+
+
+class AllFlagStates:
+    """All flags of one snapshot for one user. Getting a flag sends its evaluation event, making this does not.
+
+    Attributes:
+        success: whether the flags could be evaluated.
+        reason: ``OK``, or why not.
+    """
+
+    def __init__(
+        self,
+        success: bool,
+        reason: str,
+        details: Mapping[str, EvalDetail],
+        on_get: Callable[[str], None],
+    ) -> None:
+        self.success = success
+        self.reason = "OK" if success else reason
+        self._details = dict(details)
+        self._on_get = on_get
+
+    def keys(self) -> KeysView[str]:
+        """The keys of all flags."""
+        return self._details.keys()
+
+    def get(self, key_name: str, default: Any = None) -> EvalDetail:
+        """The detail of a flag; the default and ``flag not found`` where there is none."""
+        detail = self._details.get(key_name)
+        if detail is None:
+            return EvalDetail(FLAG_NOT_FOUND, default, key_name, FLAG_NAME_UNKNOWN)
+        self._on_get(key_name)
+        return detail
+
+    def get_variation(self, key_name: str, default: Any = None) -> Any:
+        """The value of a flag."""
+        return self.get(key_name, default).variation
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """All flags as JSON-ready values."""
+        data = [detail.to_json_dict() for detail in self._details.values()]
+        return {"success": self.success, "message": self.reason, "data": data}
+
+    def to_json_str(self) -> str:
+        """All flags as JSON."""
+        return json.dumps(self.to_json_dict())

@@ -1,0 +1,302 @@
+"""A process's membership in one region: what it sees, where its events go, and its duty.
+
+All clients of one environment in a process share a member. A forked child gets a member of its own, which begins
+with what its parent had seen; the child is noticed by its empty ``ForkCell``, hooks or not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fbshared.core.evaluation import CompiledFlag
+from fbshared.errors import CorruptError
+from fbshared.shm.bell import ring_bell
+from fbshared.shm.control import PUBLICATION, RETIRED
+from fbshared.shm.forked import ForkCell
+from fbshared.shm.outbox import Outbox
+from fbshared.shm.region import OwnRing, Region
+from fbshared.shm.ring import chunks_for
+from fbshared.view import Damaged, View
+
+if TYPE_CHECKING:
+    from fbshared.leader.duty import Duty, DutySettings
+
+__all__ = ["Member", "MemberSettings", "join", "own_rings"]
+
+log = logging.getLogger("fbshared")
+
+_TRIES = 5
+_REJOIN_PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """What makes a member: where its region is, and how it would lead; ``duty`` is None for a follower."""
+
+    root: str
+    digest: str
+    events: int
+    duty: Callable[[], DutySettings] | None
+
+
+class _Turn:
+    """The right to refresh the view; whoever loses it gives it back (see ``shm.outbox.Turn``)."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, free: list[_Turn] | None) -> None:
+        self._free = free
+
+    def __del__(self) -> None:
+        if self._free is not None:
+            self._free.append(_Turn(self._free))
+
+    def end(self) -> None:
+        """Let it be destroyed for good."""
+        self._free = None
+
+
+class Member:
+    """The membership of this process.
+
+    Attributes:
+        cell: ``cell[0]`` is 0 in a process that was forked from this member's.
+        words: the control page's words; ``words[PUBLICATION]`` tells whether ``view`` is current.
+        view: what this process evaluates.
+    """
+
+    view: View
+
+    def __init__(self, settings: MemberSettings, parent: Member | None = None) -> None:
+        self.settings = settings
+        self._cell = ForkCell()
+        self.cell = self._cell.words
+        self._usable = True
+        try:
+            self.region = Region(settings.root, settings.digest)
+        except OSError:
+            if parent is None:
+                raise
+            # The parent's pages are mapped here too: evaluation goes on from them.
+            self.region, self._usable = parent.region, False
+        self.words = self.region.control.words
+        self.view = View() if parent is None else parent.view
+        if parent is not None and self.region.identity != parent.region.identity:
+            self.view = parent.view.detached()
+        self.outbox = Outbox(self._new_ring)
+        self.users: set[int] = set()
+        self.closed = False
+        self._rejected = 0
+        self._turns: list[_Turn] = []
+        self._turns.append(_Turn(self._turns))
+        self._told: set[str] = set()
+        self._duty: Duty | None = None
+        self.outbox.prepare()
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process leads."""
+        return self._duty is not None and self._duty.leads and bool(self.cell[0])
+
+    def run(self) -> None:
+        """Stand for the lead in the background, unless that is not this member's role."""
+        if self.settings.duty is None or self.closed or not self._usable:
+            return
+        if self._duty is None:
+            self._duty = self._new_duty(None)
+        self._duty.start()
+
+    def refresh(self) -> View:
+        """Adopt the newest publication if there is one. Never waits: where another thread is at it, the former
+        view is as good."""
+        try:
+            turn = self._turns.pop()
+        except IndexError:
+            return self.view
+        try:
+            return self._refresh()
+        finally:
+            self._turns.append(turn)
+
+    def load(self, key: str) -> CompiledFlag | Damaged | None:
+        """A flag that this process uses for the first time."""
+        for _ in range(_TRIES):
+            view = self.refresh()
+            try:
+                flag = view.flags[key] if key in view.flags else view.load(key)
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                return self._damaged(view.word, str(error))
+            return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
+        return self._damaged(self.view.word, "the file is gone")
+
+    def all_flags(self) -> dict[str, CompiledFlag | Damaged]:
+        """Every flag of one publication, by key."""
+        for _ in range(_TRIES):
+            view = self.refresh()
+            try:
+                return dict(view.all())
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                self._damaged(view.word, str(error))
+                break
+        return {key: flag for key, flag in self.view.flags.items() if flag is not None}
+
+    def flush(self, timeout: float) -> bool:
+        """Ask for delivery now; whether all that this process has put before is delivered within ``timeout``."""
+        marks = [(ring, ring.head) for ring in list(self.outbox.rings.values())]
+        deadline = time.monotonic() + timeout
+        ring_bell(self.region)
+        while any(ring.tail < head for ring, head in marks):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(left, 0.005))
+        return True
+
+    def close(self, deadline: float) -> None:
+        """Leave the region. What is left in the rings is the next leader's."""
+        self.closed = True
+        _members.pop((os.getpid(), self.settings.root, self.settings.digest), None)
+        if self._duty is not None:
+            self._duty.stop(deadline)
+        self.outbox.close()
+        for turn in self._turns:
+            turn.end()
+        self._turns = []
+        self.region.close()
+
+    def drop(self) -> None:
+        """In a forked child: let go of what belongs to the parent."""
+        if self._duty is not None:
+            self._duty.drop()
+            # Never collected: finalizers of the leader's libraries may wait for locks that nobody holds any more.
+            _left_behind.append(self._duty)
+        for turn in self._turns:
+            turn.end()
+        self.outbox.drop()
+        self.region.close()
+
+    def _refresh(self) -> View:
+        for _ in range(_TRIES):
+            view = self.view
+            word: int = self.words[PUBLICATION]
+            if word == RETIRED:
+                self.run()
+                return view
+            if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
+                return view
+            region = self.region
+            try:
+                snapshot = region.snapshot(word)
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                self._rejected = word
+                self._damaged(word, str(error))
+                return view
+            self.view = view.successor(word, region.identity, snapshot, partial(region.snapshot, word))
+            return self.view
+        if self.words[PUBLICATION] == word:
+            self._rejected = word  # no file for it: not looked for again on every call
+            self._damaged(word, "the file is gone")
+        return self.view
+
+    def _damaged(self, word: int, what: str) -> Damaged:
+        """Count it, log it once, and ask the leader to publish again."""
+        control = self.region.control
+        if word and control.publication == word and control.damaged != word:
+            control.damaged = word
+            control.items_broken += 1
+        if what not in self._told and len(self._told) < 100:
+            self._told.add(what)
+            log.warning("shared data cannot be read and is not used: %s", what)
+        return Damaged()
+
+    def _new_ring(self) -> OwnRing:
+        if not self._usable:
+            raise OSError("the shared directory cannot be used")
+        return self.region.new_ring(chunks_for(self.settings.events))
+
+    def _new_duty(self, before: Duty | None) -> Duty:
+        from fbshared.leader.duty import Duty  # heavy, and no business of a process that never leads
+
+        assert self.settings.duty is not None
+        seed = before.seed if before is not None else None
+        return Duty(self.region, self.settings.duty(), self._rings, self._rejoin, seed)
+
+    def _rings(self) -> dict[str, OwnRing]:
+        return self.outbox.rings
+
+    def _rejoin(self, duty: Duty) -> None:
+        """In the duty's thread: the region is gone, meet the others in the new one."""
+        while not self.closed and self.cell[0]:
+            try:
+                region = Region(self.settings.root, self.settings.digest)
+                break
+            except OSError as error:
+                if "rejoin" not in self._told:
+                    self._told.add("rejoin")
+                    log.warning("the shared directory cannot be made again, trying on: %s", error)
+                time.sleep(_REJOIN_PAUSE)
+        else:
+            return
+        self._told.discard("rejoin")
+        old = self.region
+        self.region = region
+        # The view first: a word of the new region must not be compared with one of the old.
+        self.view = self.view.detached()
+        self._rejected = 0
+        self.words = region.control.words
+        duty.rescue(self.outbox.put_record)
+        for ring in self.outbox.retire():
+            _carry_over(ring, self.outbox.put_record)
+        self.outbox.prepare()
+        old.close()
+        if not self.closed:
+            self._duty = self._new_duty(duty)
+            self._duty.start()
+
+
+_members: dict[tuple[int, str, str], Member] = {}
+_left_behind: list[object] = []
+
+
+def join(settings: MemberSettings, parent: Member | None = None) -> Member:
+    """This process's member of a region; all callers get the same one.
+
+    Takes no lock: one that was inherited may be held for ever.
+    """
+    key = os.getpid(), settings.root, settings.digest
+    member = _members.get(key)
+    if member is None:
+        made = Member(settings, parent)
+        member = _members.setdefault(key, made)
+        if member is not made:
+            made.close(time.monotonic())
+            _members[key] = member
+    return member
+
+
+def own_rings() -> dict[str, OwnRing]:
+    """All rings of this process by path; nobody may open those files a second time (see ``shm.files``)."""
+    members = [member for member in list(_members.values()) if member.cell[0]]
+    return {ring.file.path: ring for member in members for ring in list(member.outbox.rings.values())}
+
+
+def _carry_over(ring: OwnRing, put: Callable[[bytes], bool]) -> None:
+    """Put what is left in a ring of a removed region into one of the new region."""
+    position = ring.tail
+    while position < ring.head:
+        records, position, _ = ring.read(position, 500)
+        for record, _ in records:
+            put(record)
+    ring.file.close()

@@ -1,0 +1,201 @@
+"""What regions of this user look like, without being a member of any."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fbshared.config import default_root
+from fbshared.errors import CorruptError
+from fbshared.member import own_rings
+from fbshared.shm import files
+from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState
+from fbshared.shm.region import GENERATION_BITS, process_start, snapshot_name
+from fbshared.shm.ring import CHUNK, HEADER, Ring
+from fbshared.shm.snapshot import Snapshot
+
+__all__ = ["RegionStatus", "RingStatus", "read_regions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RingStatus:
+    """One ring: whose it is, and what waits in it.
+
+    ``alive`` goes by the owner's process number, which means nothing in another PID namespace.
+    """
+
+    id: str
+    pid: int
+    alive: bool
+    backlog_events: int
+    backlog_bytes: int
+    delivered: int
+    dropped: int
+    capacity_bytes: int
+    allocated_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegionStatus:
+    """One region. Ages are seconds; None stands for "never"."""
+
+    path: str
+    identity: str
+    leader_pid: int
+    leader_alive: bool
+    epoch: int
+    generation: int
+    heartbeat: int
+    sync_state: str
+    sync_error: str
+    sync_detail: int
+    sync_since_s: float | None
+    data_version: int
+    data_age_s: float | None
+    published_age_s: float | None
+    flags: int
+    segments: int
+    delivery_state: str
+    delivery_status: int
+    connections: int
+    publications: int
+    events_delivered: int
+    events_refused: int
+    records_corrupt: int
+    items_broken: int
+    members: tuple[int, ...]
+    rings: tuple[RingStatus, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether a living leader is in sync."""
+        return self.leader_alive and self.sync_state == SyncState.OK.name.lower()
+
+    def why_stale(self) -> str:
+        """One sentence on what keeps this region's data from being current; empty when nothing does."""
+        if self.well:
+            return ""
+        if not self.leader_alive:
+            return "no process leads: start an application, or an agent"
+        if self.sync_state == SyncState.REFUSED.name.lower():
+            return "FeatBit refuses this environment (4003): wrong secret, wrong secret type, or clock off by over 30 s"
+        detail = f" ({self.sync_detail})" if self.sync_detail else ""
+        return f"the leader's connection is {self.sync_state}: {self.sync_error}{detail}"
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """Everything as JSON-ready values."""
+        return {**asdict(self), "well": self.well, "why_stale": self.why_stale()}
+
+
+def read_regions(root: str | Path | None = None) -> list[RegionStatus]:
+    """All regions of this user below ``root``; without one, ``$FBSHARED_DIR`` or the usual place."""
+    base = str(root or os.environ.get("FBSHARED_DIR") or default_root())
+    home = os.path.join(base, f"fbshared-{os.geteuid()}")
+    try:
+        names = sorted(os.listdir(home))
+    except OSError:
+        return []
+    return [status for name in names if (status := _read(os.path.join(home, name))) is not None]
+
+
+def _read(path: str) -> RegionStatus | None:
+    try:
+        control = Control.over(memoryview(files.read_only_map(os.path.join(path, "control")))[:CONTROL_SIZE])
+    except (OSError, CorruptError):
+        return None
+    word = control.publication
+    snapshot = _snapshot(path, word, control.identity)
+    now = time.time()
+    rings = tuple(_rings(path))
+    pid = control.leader_pid
+    return RegionStatus(
+        path=path,
+        identity=f"{control.identity[0]:016x}{control.identity[1]:016x}",
+        leader_pid=pid,
+        leader_alive=pid > 0 and process_start(pid) == control.leader_start,
+        epoch=control.epoch,
+        generation=0 if word == RETIRED else word & (1 << GENERATION_BITS) - 1,
+        heartbeat=control.beat,
+        sync_state=_name(SyncState, control.sync_state),
+        sync_error=_name(SyncError, control.sync_error),
+        sync_detail=control.sync_detail,
+        sync_since_s=_age(control.sync_since, now),
+        data_version=control.data_version,
+        data_age_s=_age(control.data_current_at, now),
+        published_age_s=_age(control.published_at, now),
+        flags=0 if snapshot is None else snapshot.flags,
+        segments=0 if snapshot is None else snapshot.segments,
+        delivery_state=_name(DeliveryState, control.delivery_state),
+        delivery_status=control.delivery_status,
+        connections=control.connections,
+        publications=control.publications,
+        events_delivered=control.events_delivered,
+        events_refused=control.events_refused,
+        records_corrupt=control.records_corrupt,
+        items_broken=control.items_broken,
+        members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if pid else set()))),
+        rings=rings,
+    )
+
+
+def _snapshot(path: str, word: int, identity: tuple[int, int]) -> Snapshot | None:
+    if word in (0, RETIRED):
+        return None
+    try:
+        return Snapshot(files.read_only_map(os.path.join(path, snapshot_name(word))), word, identity)
+    except (OSError, CorruptError):
+        return None
+
+
+def _rings(path: str) -> Iterator[RingStatus]:
+    own: Mapping[str, Ring] = own_rings()
+    try:
+        names = sorted(name for name in os.listdir(path) if name.startswith("ring."))
+    except OSError:
+        return
+    for name in names:
+        file = os.path.join(path, name)
+        try:
+            if file in own:
+                # Opening it again and closing that would drop this process's owner lock.
+                yield _ring_status(name, own[file], os.path.getsize(file))
+            else:
+                content = memoryview(files.read_only_map(file))
+                yield _ring_status(name, _frozen(content), len(content))
+        except (OSError, CorruptError):
+            continue
+
+
+def _frozen(content: memoryview) -> Ring:
+    return Ring(content, lambda number: content[HEADER + number * CHUNK : HEADER + (number + 1) * CHUNK])
+
+
+def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
+    pid, start = ring.owner
+    records, _, _ = ring.read(ring.tail, 1_000_000)
+    return RingStatus(
+        id=name.partition(".")[2],
+        pid=pid,
+        alive=process_start(pid) == start and start > 0,
+        backlog_events=len(records),
+        backlog_bytes=ring.backlog(),
+        delivered=ring.delivered,
+        dropped=ring.dropped + ring.oversized,
+        capacity_bytes=ring.most * CHUNK,
+        allocated_bytes=size,
+    )
+
+
+def _name(kind: type[SyncState | SyncError | DeliveryState], value: int) -> str:
+    try:
+        return kind(value).name.lower()
+    except ValueError:
+        return "unknown"
+
+
+def _age(at_ms: int, now: float) -> float | None:
+    return round(max(now - at_ms / 1000, 0.0), 3) if at_ms else None

@@ -1,0 +1,188 @@
+"""One snapshot as an evaluating process sees it: the flags that it uses, compiled.
+
+A view belongs to one publication and never mixes two. Its flags are looked up when they are first used; the file is
+open only while that lasts, so that an idle process pins no memory. The next view takes over every compiled flag
+whose bytes, and whose segments' bytes, did not change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
+from fbshared.core.model import FLAG, SEGMENT, unpack
+from fbshared.errors import CorruptError, MessageError
+from fbshared.shm.snapshot import Entry, Snapshot
+
+__all__ = ["Damaged", "View"]
+
+Stamp = tuple[int, int, int] | None  # None: the snapshot has no such item, or only its tombstone
+
+MOST_ABSENT = 1000  # unknown keys that are remembered; they may come from outside
+
+
+class Damaged:
+    """Stands for a flag whose bytes are not to be believed."""
+
+    __slots__ = ()
+
+
+class _Kept(NamedTuple):
+    """A compiled thing, and the stamps of everything it was made from."""
+
+    stamp: Stamp
+    segments: Mapping[str, Stamp]
+    compiled: Any
+
+
+class Pool:
+    """What was compiled so far in this process, by key; shared by the views that follow each other."""
+
+    __slots__ = ("flags", "segments")
+
+    def __init__(self) -> None:
+        self.flags: dict[str, _Kept] = {}
+        self.segments: dict[str, _Kept] = {}
+
+
+class View:
+    """The flags of one publication.
+
+    Args:
+        word: the publication.
+        identity: the region's; words of different regions must not be compared.
+        open_snapshot: maps the snapshot; raises ``FileNotFoundError`` where it is gone.
+        pool: what the view before it compiled.
+    """
+
+    __slots__ = ("_absent", "_all", "_open", "_pool", "flags", "identity", "ready", "word")
+
+    def __init__(
+        self,
+        word: int = 0,
+        identity: tuple[int, int] = (0, 0),
+        open_snapshot: Callable[[], Snapshot] | None = None,
+        pool: Pool | None = None,
+    ) -> None:
+        self.word = word
+        self.identity = identity
+        self.ready = open_snapshot is not None
+        self.flags: dict[str, CompiledFlag | Damaged | None] = {}
+        self._open = open_snapshot
+        self._pool = pool or Pool()
+        self._absent = 0
+        self._all: dict[str, CompiledFlag | Damaged] | None = None
+
+    def detached(self) -> View:
+        """The same data without a publication: every one of a new region is newer."""
+        view = View(0, self.identity, self._open, self._pool)
+        view.flags, view._all, view._absent = self.flags, self._all, self._absent
+        return view
+
+    def successor(
+        self, word: int, identity: tuple[int, int], snapshot: Snapshot, open_snapshot: Callable[[], Snapshot]
+    ) -> View:
+        """The view of another snapshot, with all flags that this one used."""
+        view = View(word, identity, open_snapshot, self._pool)
+        loader = _Loader(snapshot, self._pool)
+        for key in list(self.flags):
+            view._keep(key, loader.flag(key))
+        return view
+
+    def load(self, key: str) -> CompiledFlag | Damaged | None:
+        """A flag that was not used before; None where there is no such flag.
+
+        Raises:
+            FileNotFoundError: the snapshot has been replaced meanwhile.
+            CorruptError: the snapshot's index is damaged.
+        """
+        if self._open is None:
+            return None
+        flag = _Loader(self._open(), self._pool).flag(key)
+        self._keep(key, flag)
+        return flag
+
+    def all(self) -> Mapping[str, CompiledFlag | Damaged]:
+        """Every flag of the snapshot, by key; raises as ``load`` does."""
+        if self._all is None:
+            if self._open is None:
+                return {}
+            snapshot = self._open()
+            loader = _Loader(snapshot, self._pool)
+            found = {key: loader.entry(key, entry) for key, entry in snapshot.keys(FLAG)}
+            self._all = dict(sorted(found.items()))
+        return self._all
+
+    def _keep(self, key: str, flag: CompiledFlag | Damaged | None) -> None:
+        if flag is None:
+            if self._absent >= MOST_ABSENT:
+                return
+            self._absent += 1
+        self.flags[key] = flag
+
+
+class _Loader:
+    """Compiles from one open snapshot, or takes over what is unchanged."""
+
+    def __init__(self, snapshot: Snapshot, pool: Pool) -> None:
+        self._snapshot = snapshot
+        self._pool = pool
+        self._stamps: dict[str, Stamp] = {}
+        self._compiler: Compiler | None = None
+
+    def flag(self, key: str) -> CompiledFlag | Damaged | None:
+        try:
+            entry = self._snapshot.find(FLAG, key)
+        except CorruptError:
+            return Damaged()
+        if entry is None or entry.archived:
+            self._pool.flags.pop(key, None)
+            return None
+        return self.entry(key, entry)
+
+    def entry(self, key: str, entry: Entry) -> CompiledFlag | Damaged:
+        kept = self._pool.flags.get(key)
+        try:
+            if kept is not None and kept.stamp == entry.stamp and self._unchanged(kept.segments):
+                flag: CompiledFlag = kept.compiled
+                return flag
+            raw = unpack(self._snapshot.blob(entry))
+            flag = self._compile(raw)
+        except (CorruptError, MessageError):
+            # A damaged segment is not an unknown one: the flag's answer would be wrong, so it gives none.
+            return Damaged()
+        self._pool.flags[key] = _Kept(entry.stamp, {id_: self._stamp(id_) for id_ in flag.segments}, flag)
+        return flag
+
+    def _compile(self, raw: Mapping[str, Any]) -> CompiledFlag:
+        if self._compiler is None:
+            self._compiler = Compiler(self._segment, self._known_segments())
+        flag = self._compiler.flag(raw)
+        for id_, segment in list(self._compiler.compiled.items()):
+            if id_ not in self._pool.segments or self._pool.segments[id_].compiled is not segment:
+                stamps = {nested: self._stamp(nested) for nested in segment.segments}
+                self._pool.segments[id_] = _Kept(self._stamp(id_), stamps, segment)
+        return flag
+
+    def _known_segments(self) -> dict[str, CompiledSegment]:
+        return {
+            id_: kept.compiled
+            for id_, kept in list(self._pool.segments.items())
+            if kept.stamp == self._stamp(id_) and self._unchanged(kept.segments)
+        }
+
+    def _unchanged(self, stamps: Mapping[str, Stamp]) -> bool:
+        return all(self._stamp(id_) == stamp for id_, stamp in stamps.items())
+
+    def _stamp(self, id_: str) -> Stamp:
+        if id_ not in self._stamps:
+            entry = self._snapshot.find(SEGMENT, id_)
+            self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
+        return self._stamps[id_]
+
+    def _segment(self, id_: str) -> Mapping[str, Any] | None:
+        entry = self._snapshot.find(SEGMENT, id_)
+        if entry is None or entry.archived:
+            return None
+        return unpack(self._snapshot.blob(entry))

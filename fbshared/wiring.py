@@ -1,0 +1,77 @@
+"""The way from a ``Config`` to the plain values that the layers below take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import fbshared
+from fbshared.config import Config
+from fbshared.core.wire import insight_url
+from fbshared.member import MemberSettings
+from fbshared.shm.region import region_digest
+
+if TYPE_CHECKING:
+    from fbshared.leader.duty import DutySettings
+
+__all__ = ["duty_settings", "member_settings"]
+
+
+def member_settings(config: Config) -> MemberSettings:
+    """Where this configuration's region is, and how it is led."""
+    digest = region_digest(config.env_secret, config.streaming_url.rstrip("/"), config.event_url.rstrip("/"))
+    lead = (lambda: duty_settings(config)) if config.role == "auto" else None
+    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead)
+
+
+def duty_settings(config: Config) -> DutySettings:
+    """What a leader needs; imports the leader's libraries."""
+    from fbshared.leader.connection import ConnectionSettings
+    from fbshared.leader.delivery import DeliverySettings
+    from fbshared.leader.duty import DutySettings
+    from fbshared.leader.sync import SyncSettings
+
+    user_agent = f"fbshared-python-server-sdk/{fbshared.__version__}"
+    http, socket = config.http, config.websocket
+    proxy: dict[str, Any] = {}
+    if socket.proxy_host is not None:
+        proxy = {
+            "http_proxy_host": socket.proxy_host,
+            "http_proxy_port": str(socket.proxy_port),
+            "http_proxy_auth": socket.proxy_auth,
+            "proxy_type": socket.proxy_type or "http",
+        }
+    return DutySettings(
+        sync=SyncSettings(
+            url=config.streaming_url,
+            secret=config.env_secret,
+            connection=ConnectionSettings(
+                user_agent=user_agent, timeout=socket.timeout, sslopt=socket.sslopt, proxy=proxy
+            ),
+            first_retry=config.streaming_first_retry_delay,
+        ),
+        delivery=DeliverySettings(
+            url=insight_url(config.event_url),
+            secret=config.env_secret,
+            user_agent=user_agent,
+            flush_interval=config.events_flush_interval,
+            first_retry=config.events_retry_interval,
+            connect_timeout=http.connect_timeout,
+            read_timeout=http.read_timeout,
+            proxies=_proxies(config),
+            verify=False if http.disable_ssl_verification else (http.ca_certs or True),
+            cert=http.cert_file,
+        ),
+        stale_limit=config.leader_stale_limit,
+    )
+
+
+def _proxies(config: Config) -> dict[str, str]:
+    url = config.http.http_proxy
+    if url is None:
+        return {}
+    if config.http.http_proxy_auth is not None:
+        scheme, _, rest = url.partition("://")
+        user, password = (quote(part, safe="") for part in config.http.http_proxy_auth)
+        url = f"{scheme}://{user}:{password}@{rest}"
+    return {"http": url, "https": url}
