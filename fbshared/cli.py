@@ -52,9 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser("demo", help="show the promises with gunicorn and a local FeatBit server")
-    demo.add_argument(
-        "--data", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON), else sample data"
-    )
+    demo.add_argument("--data", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON), else sample data")
     demo.set_defaults(command=_demo)
 
     serve = commands.add_parser("serve", help="run a local FeatBit server for development")
@@ -65,9 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(command=_serve)
 
     status = commands.add_parser("status", help="show the regions of this host: leader, data, members")
-    status.add_argument(
-        "--directory", type=Path, help="the configured directory ($FBSHARED_DIR or the default)"
-    )
+    status.add_argument("--directory", type=Path, help="the configured directory ($FBSHARED_DIR or the default)")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(command=_status)
     return parser
@@ -154,36 +150,31 @@ def _status(options: argparse.Namespace) -> int:
         print("\n\n".join(describe(region) for region in regions))
     if not regions:
         return NO_REGION
-    return WELL if all(map(is_well, regions)) else WRONG
-
-
-def is_well(region: RegionStatus) -> bool:
-    """Whether somebody alive leads and has synced."""
-    return region.leader_alive and region.sync_state == "synced"
+    return WELL if all(region.well for region in regions) else WRONG
 
 
 def describe(region: RegionStatus) -> str:
-    """A region in plain words, a line for each thing and a table of its members."""
-    leader = "none" if not region.leader_pid else f"process {region.leader_pid}"
+    """A region in plain words, a line for each thing and a table of its members' rings."""
+    leader = f"process {region.leader_pid}" if region.leader_pid else "none"
     if region.leader_pid and not region.leader_alive:
         leader += ", dead"
-    error = f": {region.sync_error}" if region.sync_error else ""
-    age = "never heard of FeatBit" if region.data_age_s is None else f"{region.data_age_s:.1f} s old"
+    reason = f": {why}" if (why := region.why_stale()) else ""
+    age = "no data yet" if region.data_age_s is None else f"current {region.data_age_s:.1f} s ago"
+    refused = f" (HTTP {region.delivery_status})" if region.delivery_status else ""
     lines = [
         f"region    {region.path}",
-        f"leader    {leader}",
-        f"sync      {region.sync_state}{error}",
-        f"data      {region.flags} flags, {region.segments} segments, {age}",
-        f"snapshot  epoch {region.epoch}, generation {region.generation}",
-        f"delivery  {region.delivery_state}",
-        f"members   {len(region.rings)} with events or ready for them",
+        f"leader    {leader}; epoch {region.epoch}",
+        f"sync      {region.sync_state}{reason}",
+        f"data      {region.flags} flags, {region.segments} segments; generation {region.generation}; {age}",
+        f"delivery  {region.delivery_state}{refused}; {region.events_delivered:,} events delivered",
+        f"members   {len(region.members)}",
     ]
     if region.rings:
-        lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'dropped':>10}{'capacity':>12}")
+        lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}")
     for ring in region.rings:
         process = f"{ring.pid}{'' if ring.alive else ' dead'}"
         lines.append(
             f"  {process:<16}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
-            f"{ring.dropped:>10,}{ring.capacity:>12,}"
+            f"{ring.delivered:>12,}{ring.dropped:>10,}{ring.capacity_bytes:>12,}"
         )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ client = FBClient(
         os.environ["FBSHARED_DEMO_SECRET"],
         event_url=os.environ["FBSHARED_DEMO_EVENT_URL"],
         streaming_url=os.environ["FBSHARED_DEMO_STREAMING_URL"],
+        leader_stale_limit=float(os.environ["FBSHARED_DEMO_STALE_LIMIT"]),
     ),
     start_wait=5.0,
 )

@@ -68,9 +68,7 @@ def _is_usable(flag: Any) -> bool:
 
 def _is_variation(variation: Any) -> bool:
     return (
-        isinstance(variation, dict)
-        and isinstance(variation.get("id"), str)
-        and isinstance(variation.get("value"), str)
+        isinstance(variation, dict) and isinstance(variation.get("id"), str) and isinstance(variation.get("value"), str)
     )
 
 

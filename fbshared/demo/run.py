@@ -11,7 +11,7 @@ from fbshared.demo import steps
 from fbshared.demo.choice import Choice, choose
 from fbshared.demo.story import Story
 from fbshared.demo.traffic import Traffic
-from fbshared.demo.workers import WORKERS, Workers
+from fbshared.demo.workers import STALE_LIMIT, WORKERS, Workers
 from fbshared.testing import FeatBitServer, sample_environment
 
 
@@ -28,7 +28,7 @@ def run(file: Path | None) -> int:
         workers = stack.enter_context(Workers(server))
         traffic = Traffic(workers.port, choice.key, workers=WORKERS)
         stack.callback(traffic.stop)
-        _perform(steps.Stage(story, server, workers, traffic, choice))
+        _perform(steps.Stage(story, server, workers, traffic, choice, STALE_LIMIT))
     return story.end()
 
 
@@ -45,6 +45,8 @@ def _perform(stage: steps.Stage) -> None:
     try:
         steps.one_connection(stage)
         steps.flip(stage, stage.choice.after, "the flag is flipped on the server")
+        if stage.leader() == stage.workers.master:
+            steps.freeze_the_leader(stage)
         steps.kill_the_leader(stage)
         steps.flip(stage, stage.choice.before, "the flag is flipped back, under the new leader")
         steps.count_events(stage)

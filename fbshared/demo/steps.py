@@ -11,7 +11,7 @@ from fbshared.demo.choice import Choice
 from fbshared.demo.story import Story
 from fbshared.demo.traffic import USER_PREFIX, Answer, Traffic
 from fbshared.demo.workers import WORKERS, Workers
-from fbshared.status import RegionStatus, read_regions
+from fbshared.status import read_regions
 from fbshared.testing import FeatBitServer
 
 PATIENCE = 10.0  # seconds until a step gives up waiting
@@ -28,6 +28,7 @@ class Stage:
     workers: Workers
     traffic: Traffic
     choice: Choice
+    stale_limit: float
 
     def wait(self, condition: Callable[[], bool], patience: float = PATIENCE) -> bool:
         """Until it holds, gunicorn is gone, or patience is."""
@@ -36,15 +37,16 @@ class Stage:
             time.sleep(0.002)
         return held
 
-    def region(self) -> RegionStatus | None:
-        return next(iter(read_regions(self.workers.directory)), None)
-
     def leader(self) -> int:
         """The process that leads and has synced, 0 when there is none."""
-        region = self.region()
-        if region is None or not region.leader_alive or region.sync_state != "synced":
-            return 0
-        return region.leader_pid
+        region = next(iter(read_regions(self.workers.directory)), None)
+        return region.leader_pid if region is not None and region.well else 0
+
+    def new_leader(self, old: int) -> int:
+        """The next process that leads and has synced, 0 when there is none in time."""
+        self.wait(lambda: self.leader() not in (0, old))
+        new = self.leader()
+        return 0 if new == old else new
 
     def recent(self, seconds: float = 0.3) -> list[Answer]:
         """The answers of the last moments."""
@@ -68,13 +70,14 @@ def one_connection(stage: Stage) -> None:
         len(pids) == WORKERS,
         f"{len(pids)} processes evaluate, {rate:,.0f} times a second: {' '.join(map(str, pids))}",
     )
-    stage.story.promise(most == 1, f"FeatBit sees {most} connection(s), held by process {stage.leader()}")
+    holder = "the gunicorn master" if stage.leader() == stage.workers.master else "worker"
+    stage.story.promise(most == 1, f"FeatBit sees {most} connection(s), held by {holder} {stage.leader()}")
 
 
 def flip(stage: Stage, variation: str, title: str) -> None:
     """A change on the server reaches every worker's next answers."""
     stage.story.chapter(title)
-    pids = {answer.pid for answer in stage.recent()}
+    pids = {answer.pid for answer in stage.recent() if is_alive(answer.pid)}
     position, started = len(stage.traffic.answers), time.monotonic()
     stage.server.put_flag(stage.choice.serving(variation))
 
@@ -92,26 +95,66 @@ def flip(stage: Stage, variation: str, title: str) -> None:
         stage.story.promise(pid in seen, f"worker {pid} answers {stage.choice.value(variation)!r} {took}")
 
 
+def freeze_the_leader(stage: Stage) -> None:
+    """A leader that hangs is replaced, and does no harm when it wakes up.
+
+    With ``--preload`` this is how a worker comes to lead: else the master does, which made the client, and to kill
+    it would end gunicorn.
+    """
+    old = stage.leader()
+    stage.story.chapter(f"the leader, process {old}, is frozen with SIGSTOP")
+    frozen = time.monotonic()
+    os.kill(old, signal.SIGSTOP)
+    try:
+        new = stage.new_leader(old)
+        took = time.monotonic() - frozen
+    finally:
+        os.kill(old, signal.SIGCONT)
+    stage.story.promise(
+        new != 0 and took <= stage.stale_limit + TAKEOVER_LIMIT,
+        f"process {new} leads and is in sync {took:.1f} s later; the limit was set to {stage.stale_limit:g} s",
+    )
+    report_answers(stage, frozen)
+    awake = time.monotonic()
+    single = stage.wait(lambda: stage.server.open_connections == 1, TAKEOVER_LIMIT)
+    took_ms = (time.monotonic() - awake) * 1000
+    stage.story.promise(
+        single and stage.leader() != old,
+        f"it is woken, and {took_ms:.0f} ms later FeatBit sees {stage.server.open_connections} connection(s)",
+    )
+
+
 def kill_the_leader(stage: Stage) -> None:
     """Evaluation goes on, and another process takes the lead."""
     old = stage.leader()
-    stage.story.chapter(f"the leader, process {old}, is killed with SIGKILL in the middle of traffic")
-    if not old or old == stage.workers.master:
+    stage.story.chapter(f"the leader, now worker {old}, is killed with SIGKILL in the middle of traffic")
+    if old in (0, stage.workers.master):
         stage.story.promise(False, "no worker leads: there is nobody to kill")
         return
-    position, killed = len(stage.traffic.answers), time.monotonic()
+    killed = time.monotonic()
     os.kill(old, signal.SIGKILL)
-    stage.wait(lambda: stage.leader() not in (0, old))
-    took, new = time.monotonic() - killed, stage.leader()
-    answers = stage.traffic.answers[position:]
+    new = stage.new_leader(old)
+    took = time.monotonic() - killed
     stage.story.promise(
-        new not in (0, old) and took <= TAKEOVER_LIMIT,
+        new != 0 and took <= TAKEOVER_LIMIT,
         f"process {new} leads and is in sync {took * 1000:.0f} ms later" if new else "nobody leads any more",
     )
-    wrong = [a for a in answers if a.variation != stage.choice.after]
-    stage.story.promise(not wrong, f"{len(answers)} answers came meanwhile, {len(wrong)} of them wrong")
+    report_answers(stage, killed)
     stage.wait(lambda: len({a.pid for a in stage.recent()} - {old}) == WORKERS)
-    stage.story.says(f"gunicorn has replaced the worker; {stage.traffic.cut_off} requests were cut off")
+    stage.story.says(f"gunicorn has a new worker; {stage.traffic.cut_off} requests were cut off by the kill")
+
+
+def report_answers(stage: Stage, since: float) -> None:
+    """Whether all that was asked since then got what the server says."""
+    answers = [answer for answer in stage.traffic.answers if answer.asked >= since]
+    wrong = [answer for answer in answers if answer.variation != stage.choice.after]
+    stage.story.promise(
+        not wrong, f"evaluation went on: {len(answers):,} answers meanwhile, {len(wrong)} of them wrong"
+    )
+
+
+def is_alive(pid: int) -> bool:
+    return os.path.exists(f"/proc/{pid}")
 
 
 def count_events(stage: Stage) -> None:
@@ -129,7 +172,9 @@ def count_events(stage: Stage) -> None:
     )
     stage.story.promise(lost == 0, f"{lost} events were lost, {repeated} came twice")
     stage.story.promise(not stage.traffic.refused, f"{len(stage.traffic.refused)} requests failed")
-    stage.story.says(f"{len(stage.server.connections)} connections in the whole run, one for each leader")
+    stage.story.says(
+        f"{len(stage.server.connections)} connections were made in the whole run: one for each time that somebody led"
+    )
 
 
 def received(stage: Stage) -> Counter[str]:
@@ -150,9 +195,7 @@ def clean_up(stage: Stage) -> None:
     stage.story.chapter("cleaning up")
     stage.traffic.stop()
     gently = stage.workers.stop()
-    alive = [pid for pid in pids_of(stage) if os.path.exists(f"/proc/{pid}")]
+    alive = [pid for pid in pids_of(stage) if is_alive(pid)]
     stage.story.promise(gently and not alive, f"gunicorn has ended; {len(alive)} processes are left")
     gone = not stage.workers.directory.exists()
-    stage.story.promise(
-        gone, "the shared directory is removed" if gone else f"{stage.workers.directory} is left"
-    )
+    stage.story.promise(gone, "the shared directory is removed" if gone else f"{stage.workers.directory} is left")

@@ -17,8 +17,9 @@ LOOKS = 40  # connections to try for one to a worker that is not yet well visite
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one worker said for one user; ``at`` is when the answer had arrived, in monotonic seconds."""
+    """What one worker said for one user, with the monotonic seconds of the request and of its answer."""
 
+    asked: float
     at: float
     user: str
     pid: int
@@ -102,12 +103,13 @@ class Traffic:
     def _ask(self, connection: http.client.HTTPConnection) -> Answer:
         with self._lock:
             user = f"{USER_PREFIX}{next(self._numbers)}"
+        asked = time.monotonic()
         connection.request("GET", self._path + user)
         response = connection.getresponse()
         body = response.read()
         if response.status != 200:
             self.refused.append(f"{response.status} {response.reason}")
             raise http.client.HTTPException(self.refused[-1])
-        answer = Answer(time.monotonic(), user, **json.loads(body))
+        answer = Answer(asked, time.monotonic(), user, **json.loads(body))
         self.answers.append(answer)
         return answer

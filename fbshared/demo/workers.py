@@ -14,6 +14,7 @@ from fbshared.testing import FeatBitServer
 
 WORKERS = 4
 THREADS = 8  # of each worker; enough for all connections to one
+STALE_LIMIT = 3.0  # seconds; the library's own 10 are long to look at
 SETTINGS = "control_socket_disable = True\n"  # else newer versions write into the home directory
 
 
@@ -49,6 +50,7 @@ class Workers:
             "FBSHARED_DEMO_SECRET": server.secret,
             "FBSHARED_DEMO_EVENT_URL": server.event_url,
             "FBSHARED_DEMO_STREAMING_URL": server.streaming_url,
+            "FBSHARED_DEMO_STALE_LIMIT": str(STALE_LIMIT),
         }
 
     def __enter__(self) -> "Workers":
@@ -87,6 +89,7 @@ class Workers:
         """Reach the whole group, so that no worker outlives its master; whether there was anybody."""
         try:
             if number == signal.SIGTERM:
+                self._process.send_signal(signal.SIGCONT)  # in case that it is frozen
                 self._process.terminate()  # the workers' own way down is through the master
             else:
                 os.killpg(self._process.pid, number)
