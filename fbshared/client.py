@@ -98,7 +98,7 @@ class FBClient:
                         member.outbox.put(EVALUATION, time.time_ns() // 1_000_000, user, outcome.event)
                     return outcome.value()
         except Exception as error:
-            self._failed(error)
+            self._failed(error, key)
             return self._default(key, default)
         answer = self._evaluate(key, user)
         return answer.value() if isinstance(answer, Outcome) else self._default(key, default)
@@ -129,7 +129,7 @@ class FBClient:
                     try:
                         outcomes[key] = flag.evaluate(user_key, user)  # type: ignore[union-attr]
                     except Exception as error:
-                        self._failed(error)
+                        self._failed(error, key)
         except Exception as error:
             self._failed(error)
             reason = ERROR
@@ -270,7 +270,7 @@ class FBClient:
             if outcome.event is not None:
                 self._put(EVALUATION, user, outcome.event)
         except Exception as error:
-            self._failed(error)
+            self._failed(error, key)
             return ERROR
         return outcome
 
@@ -284,12 +284,13 @@ class FBClient:
         except TypeError:  # a key that is no key
             return default
 
-    def _failed(self, error: Exception) -> None:
-        """An evaluation must not raise, and must not fill the log either."""
-        kind = type(error).__name__
-        if kind not in _told:
-            _told.add(kind)
-            log.warning("an evaluation gives its default value: %s: %s", kind, error)
+    def _failed(self, error: Exception, key: object = None) -> None:
+        """An evaluation must not raise, and must not fill the log either: count it, and log it once."""
+        self._member.outbox.count_failure()
+        what = type(error), key if isinstance(key, str) else None
+        if what not in _told and len(_told) < _MOST_TOLD:
+            _told.add(what)
+            log.warning("flag %r gives its default value: %s: %s", key, type(error).__name__, error)
 
     def _wait(self, seconds: float) -> bool:
         """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""
@@ -304,7 +305,8 @@ class FBClient:
 
 
 _NO_METRICS = metrics_tail(())
-_told: set[str] = set()
+_told: set[tuple[type[Exception], str | None]] = set()
+_MOST_TOLD = 1000
 
 
 def _is_text(value: object) -> bool:

@@ -93,6 +93,7 @@ class Member:
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0
+        self._move_at = 0.0
         self._turns: list[_Turn] = []
         self._turns.append(_Turn(self._turns))
         self._told: set[str] = set()
@@ -190,8 +191,8 @@ class Member:
             view = self.view
             word: int = self.words[PUBLICATION]
             if word == RETIRED:
-                self.run()
-                return view
+                self._follow_the_others()
+                return self.view
             if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
                 return view
             region = self.region
@@ -239,16 +240,30 @@ class Member:
     def _rejoin(self, duty: Duty) -> None:
         """In the duty's thread: the region is gone, meet the others in the new one."""
         while not self.closed and self.cell[0]:
-            try:
-                region = Region(self.settings.root, self.settings.digest)
-                break
-            except OSError as error:
-                if "rejoin" not in self._told:
-                    self._told.add("rejoin")
-                    log.warning("the shared directory cannot be made again, trying on: %s", error)
-                time.sleep(_REJOIN_PAUSE)
-        else:
-            return
+            if self._move(duty):
+                self._duty = self._new_duty(duty)
+                self._duty.start()
+                return
+            time.sleep(_REJOIN_PAUSE)
+
+    def _follow_the_others(self) -> None:
+        """The region is given up. The duty's thread moves, or this one where there is none."""
+        if self.settings.duty is not None and self._usable:
+            if self._duty is None or not self._duty.runs:
+                self.run()
+        elif time.monotonic() >= self._move_at:
+            self._move_at = time.monotonic() + _REJOIN_PAUSE
+            self._move(None)
+
+    def _move(self, duty: Duty | None) -> bool:
+        """Take what is undelivered along into the region that the path leads to now."""
+        try:
+            region = Region(self.settings.root, self.settings.digest)
+        except OSError as error:
+            if "rejoin" not in self._told:
+                self._told.add("rejoin")
+                log.warning("the shared directory cannot be made again, trying on: %s", error)
+            return False
         self._told.discard("rejoin")
         old = self.region
         self.region = region
@@ -256,14 +271,13 @@ class Member:
         self.view = self.view.detached()
         self._rejected = 0
         self.words = region.control.words
-        duty.rescue(self.outbox.put_record)
+        if duty is not None:
+            duty.rescue(self.outbox.put_record)
         for ring in self.outbox.retire():
             _carry_over(ring, self.outbox.put_record)
         self.outbox.prepare()
         old.close()
-        if not self.closed:
-            self._duty = self._new_duty(duty)
-            self._duty.start()
+        return True
 
 
 _members: dict[tuple[int, str, str], Member] = {}

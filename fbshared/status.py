@@ -35,6 +35,7 @@ class RingStatus:
     backlog_bytes: int
     delivered: int
     dropped: int
+    failed_evaluations: int
     capacity_bytes: int
     allocated_bytes: int
 
@@ -185,6 +186,7 @@ def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
         backlog_bytes=ring.backlog(),
         delivered=ring.delivered,
         dropped=ring.dropped + ring.oversized,
+        failed_evaluations=ring.failures,
         capacity_bytes=ring.most * CHUNK,
         allocated_bytes=size,
     )

@@ -108,6 +108,8 @@ class Leadership:
         self.sync.close()
         self.rings.close()
         self.bell.close()
+        if self.region.control.epoch == self.term.epoch:
+            self.region.control.leader_pid = 0
         self.term.close()
 
     def drop(self) -> None:
@@ -141,7 +143,7 @@ class Duty:
         self._seed = seed or (EMPTY, False)
         self._cell = ForkCell()
         self._halt = Wake()
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._pauses = 0
         self._stopped = False
         self._thread: threading.Thread | None = None
@@ -159,6 +161,12 @@ class Duty:
         return leadership is not None and leadership.term.holds()
 
     @property
+    def runs(self) -> bool:
+        """Whether its thread is alive."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
     def seed(self) -> tuple[Dataset, bool]:
         """The data that this process's latest term had."""
         return self._seed
@@ -171,12 +179,17 @@ class Duty:
     def start(self) -> None:
         """Run, unless it runs, is stopped or paused."""
         with self._mutex:
-            if self._stopped or self._pauses or (self._thread is not None and self._thread.is_alive()):
+            if self._stopped or self._pauses or self.runs:
                 return
             _running.add(self)
             self._halt.clear()
-            self._thread = threading.Thread(target=self._run, name="fbshared", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="fbshared", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+                self._tell(f"this process cannot stand for the lead: {error}")
+                return
+            self._thread = thread
 
     def stop(self, deadline: float) -> None:
         """End for good, with a last round of delivery, until ``deadline`` on the monotonic clock at most."""

@@ -102,9 +102,9 @@ class Sync:
             self.healthy_until = now + 10.0
             try:
                 if self._connection is None:
+                    self._publish_if_due()
                     if not halt.wait(min(self._retry_at - now, 1.0)) and time.monotonic() >= self._retry_at:
                         self._connect()
-                    self._publish_if_due()
                 else:
                     self._serve(self._connection, halt)
             except Ended as ended:

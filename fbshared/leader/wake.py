@@ -15,7 +15,7 @@ class Wake:
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._set = False
 
     def is_set(self) -> bool:

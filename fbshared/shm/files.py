@@ -80,6 +80,9 @@ class MappedFile:
         """The bytes from ``offset`` on, writable; ``CorruptError`` where the file has no such bytes."""
         piece = self._pieces.get((offset, size))
         if piece is None:
+            if self.fd < 0:
+                # Mapping descriptor -1 would succeed, and give anonymous memory.
+                raise OSError(errno.EBADF, "the file is closed", self.path)
             if offset + size > self.size:
                 self.size = os.fstat(self.fd).st_size
             if offset + size > self.size:
@@ -97,6 +100,9 @@ class MappedFile:
     def unlinked(self) -> bool:
         """Whether the file has no name any more."""
         return os.fstat(self.fd).st_nlink == 0
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         """Drop the descriptor and, with it, any owner lock. Pieces in use elsewhere stay readable."""
@@ -179,12 +185,7 @@ def replace(directory: str, name: str, parts: list[bytes]) -> None:
 
 def map_file(path: str) -> MappedFile:
     """Open an existing file for reading and writing; ``OSError`` where there is none."""
-    fd = os.open(path, _FLAGS)
-    try:
-        return MappedFile(path, fd)
-    except BaseException:
-        os.close(fd)
-        raise
+    return MappedFile(path, os.open(path, _FLAGS))
 
 
 def read_only_map(path: str) -> mmap.mmap:

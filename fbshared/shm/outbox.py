@@ -98,6 +98,11 @@ class Outbox:
             self._free.append(turn)
         return done
 
+    def count_failure(self) -> None:
+        """Count an evaluation that gave no value where everybody can see it."""
+        for ring in list(self.rings.values())[:1]:
+            ring.failures += 1
+
     def retire(self) -> list[OwnRing]:
         """Give up all rings; the next put into each takes a new one. Returns them, with what is in them."""
         old = list(self.rings.values())

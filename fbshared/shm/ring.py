@@ -15,6 +15,7 @@ word  writer            content
 8     owner             head: the position behind the newest record
 9     owner             records dropped because the ring was full
 10    owner             records dropped because they were too large
+11    owner             evaluations of this process that failed (threads may lose a count)
 16-19 leader of epoch   tail: the position up to which events are delivered; the leader of epoch e writes word
                         16 + e % 4, and the largest of the four is the truth, so that a leader that was stopped and
                         wakes up cannot turn it back
@@ -80,6 +81,7 @@ class Ring(WordPage):
     head = Word(_HEAD)
     dropped = Word(9)
     oversized = Word(10)
+    failures = Word(11)
     delivered = Word(20)
     retired = Word(RETIRED)
 
