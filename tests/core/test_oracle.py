@@ -162,7 +162,7 @@ def a_condition(rnd: Random, segments: list[str]) -> dict[str, Any]:
         return {
             "property": rnd.choice([*SEGMENT_OPERATORS, *SEGMENT_OPERATORS, "p"]),
             "op": rnd.choice([None, "", *SEGMENT_OPERATORS]),
-            "value": rnd.choice(listed * 3 + [None, "s1", '"s1"', '{"s1":1}', "5", GONE, '"u"']),
+            "value": rnd.choice(listed * 3 + [None, "s1", '"s1"', json.dumps({segments[0]: 1}), "5", GONE, '"u"']),
         }
     operator = rnd.choice(OPERATORS * 3 + SEGMENT_OPERATORS + ODD_OPERATORS)
     values = VALUES + LISTS + listed

@@ -152,11 +152,11 @@ def test_a_circle_does_not_depend_on_where_it_is_entered(make_flag: Make, make_s
 
 def test_a_long_chain(is_in: Callable[..., bool], make_segment: Make) -> None:
     """A chain deeper than the stack compiles, and counts as "not in" instead of failing."""
-    chain = [make_segment(f"s{n}", rules=[rule(refers(f'["s{n + 1}"]'))]) for n in range(2000)]
-    last = make_segment("s2000", included=["u1"])
+    chain = [make_segment(f"s{n}", rules=[rule(refers(f'["s{n + 1}"]'))]) for n in range(1200)]
+    last = make_segment("s1200", included=["u1"])
 
     assert not is_in(refers('["s0"]'), *chain, last)
-    assert is_in(refers('["s1990"]'), *chain, last)
+    assert is_in(refers('["s1190"]'), *chain, last)
 
 
 def test_a_broken_segment_says_so() -> None:

@@ -1,0 +1,160 @@
+"""The order in which a flag decides, and where a broken one fails."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+
+from fbshared.core.evaluation import CompiledFlag, Compiler, Outcome
+from fbshared.errors import EvaluationError
+
+Raw = dict[str, Any]
+Make = Callable[..., Raw]
+
+USER = {"key": "u1", "name": "Bob", "p": "abc"}
+YES = {"property": "p", "op": "Equal", "value": "abc"}
+NO = {"property": "p", "op": "Equal", "value": "other"}
+GONE = object()
+
+
+@pytest.fixture
+def compiled(make_flag: Make) -> Callable[..., CompiledFlag]:
+    """A compiled flag with some fields replaced or taken away."""
+
+    def compile_flag(**fields: Any) -> CompiledFlag:
+        raw = {name: value for name, value in make_flag(**fields).items() if value is not GONE}
+        return Compiler(lambda name: None).flag(raw)
+
+    return compile_flag
+
+
+def rule(variation: str, *conditions: Raw, bounds: tuple[float, float] = (0, 1)) -> Raw:
+    return {"conditions": list(conditions), "variations": [{"id": variation, "rollout": list(bounds)}]}
+
+
+def told(outcome: Outcome) -> tuple[str, str]:
+    return outcome.variation_id, outcome.reason
+
+
+def test_off(compiled: Callable[..., CompiledFlag]) -> None:
+    """A flag that is off gives its off variation to everybody, and does not look at the rest."""
+    rest = {"targetUsers": None, "rules": None, "fallthrough": None, "exptIncludeAllTargets": True}
+    outcome = compiled(isEnabled=False, **rest).evaluate("u1", USER)
+
+    assert ("B", "flag off") == told(outcome)
+    assert msgpack.unpackb(outcome.event)[-1] is False
+
+
+def test_targets(compiled: Callable[..., CompiledFlag]) -> None:
+    """The first target with the key wins, before any rule; keys are compared exactly."""
+    targets = [{"keyIds": ["u2", "u1"], "variationId": "B"}, {"keyIds": ["u1"], "variationId": "A"}]
+    flag = compiled(targetUsers=targets, rules=[rule("A")])
+
+    assert ("B", "target match") == told(flag.evaluate("u1", USER))
+    assert ("A", "rule match") == told(flag.evaluate("U1", USER))
+
+
+@pytest.mark.parametrize("expected", [True, False])
+def test_targets_in_experiments(compiled: Callable[..., CompiledFlag], expected: bool) -> None:
+    """Targeted users count in an experiment that includes everybody."""
+    targets = [{"keyIds": ["u1"], "variationId": "B"}]
+    outcome = compiled(targetUsers=targets, exptIncludeAllTargets=expected).evaluate("u1", USER)
+
+    assert expected == msgpack.unpackb(outcome.event)[-1]
+
+
+def test_odd_target_keys(compiled: Callable[..., CompiledFlag]) -> None:
+    """What can be no key is passed over."""
+    flag = compiled(targetUsers=[{"keyIds": [[], {}, None, 5, "u1"], "variationId": "B"}])
+
+    assert ("B", "target match") == told(flag.evaluate("u1", USER))
+
+
+def test_rules(compiled: Callable[..., CompiledFlag]) -> None:
+    """The first rule of which all conditions hold decides."""
+    flag = compiled(rules=[rule("A", YES, NO), rule("B", YES, YES), rule("A", YES)])
+
+    assert ("B", "rule match") == told(flag.evaluate("u1", USER))
+
+
+def test_a_rule_without_conditions_holds(compiled: Callable[..., CompiledFlag]) -> None:
+    """An empty list of conditions has none that fails."""
+    assert ("B", "rule match") == told(compiled(rules=[rule("B")]).evaluate("u1", USER))
+
+
+def test_a_rule_that_takes_nobody_leads_to_the_default_rule(compiled: Callable[..., CompiledFlag]) -> None:
+    """After a rule that matches and gives nothing, later rules are not tried."""
+    flag = compiled(rules=[rule("B", YES, bounds=(0, 0)), rule("B", YES)])
+
+    assert ("A", "fall through all rules") == told(flag.evaluate("u1", USER))
+
+
+def test_default(compiled: Callable[..., CompiledFlag]) -> None:
+    """Who is in no target and no rule gets the default rule's variation."""
+    assert ("A", "fall through all rules") == told(compiled(rules=[rule("B", NO)]).evaluate("u1", USER))
+    assert ("A", "fall through all rules") == told(compiled().evaluate("u1", USER))
+
+
+NOWHERE = [{"id": "A", "rollout": [0, 0]}]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"isEnabled": GONE},
+        {"isEnabled": False, "disabledVariationId": "C"},
+        {"isEnabled": False, "disabledVariationId": GONE},
+        {"targetUsers": None},
+        {"targetUsers": GONE},
+        {"targetUsers": [None]},
+        {"targetUsers": [{}]},
+        {"targetUsers": [{"keyIds": None}]},
+        {"targetUsers": [{"keyIds": ["u1"], "variationId": "C"}]},
+        {"targetUsers": [{"keyIds": ["u1"]}]},
+        {"targetUsers": [{"keyIds": ["u1"], "variationId": []}]},
+        {"rules": None},
+        {"rules": GONE},
+        {"rules": [None]},
+        {"rules": [{"conditions": None, "variations": []}]},
+        {"rules": [{"conditions": [], "variations": None}]},
+        {"rules": [rule("C", YES)]},
+        {"rules": [rule("B", {"property": "p", "op": "MatchRegex", "value": "["})]},
+        {"fallthrough": None},
+        {"fallthrough": GONE},
+        {"fallthrough": {"variations": []}},
+        {"fallthrough": {"variations": NOWHERE}},
+        {"fallthrough": {"variations": [{"id": "C", "rollout": [0, 1]}]}},
+        {"variations": None},
+        {"variations": GONE},
+        {"name": GONE},
+        {"variationType": GONE},
+    ],
+)
+def test_broken_flags(compiled: Callable[..., CompiledFlag], fields: Raw) -> None:
+    """Compiling never fails; an evaluation that comes to the broken part does."""
+    flag = compiled(**fields)
+
+    with pytest.raises(EvaluationError):
+        flag.evaluate("u1", USER)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"targetUsers": [{"keyIds": ["u1"], "variationId": "B"}, None]}, "target match"),
+        ({"targetUsers": [{"keyIds": ["u1"], "variationId": "B"}], "rules": None}, "target match"),
+        ({"rules": [rule("B", YES), None]}, "rule match"),
+        ({"rules": [rule("B", YES)], "fallthrough": None}, "rule match"),
+        ({"rules": [rule("C", NO)]}, "fall through all rules"),
+    ],
+)
+def test_a_broken_part_that_is_not_reached(compiled: Callable[..., CompiledFlag], fields: Raw, expected: str) -> None:
+    """Users who are answered before the broken part get their answer."""
+    assert expected == compiled(**fields).evaluate("u1", USER).reason
+
+
+def test_flags_know_themselves(compiled: Callable[..., CompiledFlag]) -> None:
+    """A compiled flag has its key and its name, if there is one."""
+    assert ("ff", "A flag", frozenset()) == (compiled().key, compiled().name, compiled().segments)
+    assert compiled(name=GONE).name is None
