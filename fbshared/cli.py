@@ -158,17 +158,19 @@ def describe(region: RegionStatus) -> str:
     leader = f"process {region.leader_pid}" if region.leader_pid else "none"
     if region.leader_pid and not region.leader_alive:
         leader += ", dead"
-    reason = f": {why}" if (why := region.why_stale()) else ""
     age = "no data yet" if region.data_age_s is None else f"current {region.data_age_s:.1f} s ago"
-    refused = f" (HTTP {region.delivery_status})" if region.delivery_status else ""
+    status = region.delivery_status
+    refused = f" (HTTP {status})" if status and not 200 <= status < 300 else ""
     lines = [
         f"region    {region.path}",
         f"leader    {leader}; epoch {region.epoch}",
-        f"sync      {region.sync_state}{reason}",
+        f"sync      {region.sync_state}",
         f"data      {region.flags} flags, {region.segments} segments; generation {region.generation}; {age}",
         f"delivery  {region.delivery_state}{refused}; {region.events_delivered:,} events delivered",
         f"members   {len(region.members)}",
     ]
+    if why := region.why_stale():
+        lines.insert(3, f"why       {why}")
     if region.rings:
         lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}")
     for ring in region.rings:

@@ -65,9 +65,7 @@ def test_what_cannot_work_is_said_in_one_line(arguments: list[str], message: str
 
 def test_a_missing_extra_is_named() -> None:
     """Without aiohttp the message says what to install."""
-    code = (
-        "import sys; sys.modules['aiohttp'] = None; from fbshared.cli import main; sys.exit(main(['demo']))"
-    )
+    code = "import sys; sys.modules['aiohttp'] = None; from fbshared.cli import main; sys.exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert (2, "fbshared: aiohttp missing: pip install 'fbshared[demo]'\n") == (done.returncode, done.stderr)
@@ -104,6 +102,7 @@ def test_status_after_the_leader_was_killed() -> None:
 
     assert 1 == done.returncode
     assert f"process {process.pid}, dead" in done.stdout
+    assert re.search(r"^why +no process leads", done.stdout, re.MULTILINE)
 
 
 def test_serve_runs_a_server_until_it_is_told_to_stop(tmp_path: Path) -> None:

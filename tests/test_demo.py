@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from fbshared.demo.choice import choose
+from fbshared.demo.steps import count_events
+from fbshared.demo.story import Story
+from fbshared.demo.traffic import USER_PREFIX
 from fbshared.errors import MessageError
 
 needs_gunicorn = pytest.mark.skipif(
@@ -40,8 +44,9 @@ def test_the_demo_keeps_every_promise(shared_directory: Path) -> None:
     done = demo()
 
     assert (0, "") == (done.returncode, done.stderr), done.stdout
-    assert "FeatBit sees 1 connection" in done.stdout
-    assert "0 events were lost" in done.stdout
+    assert "4 processes evaluate" in done.stdout
+    assert "FeatBit sees 1 connection," in done.stdout
+    assert "0 events lost" in done.stdout
     assert "BROKEN" not in done.stdout
     assert float(re.findall(r"in ([\d.]+) s\.$", done.stdout.strip())[0]) < 20
     assert before == left_behind()
@@ -88,6 +93,22 @@ def test_a_file_without_flags_is_refused_in_one_line(tmp_path: Path) -> None:
 
     assert 2 == done.returncode
     assert re.fullmatch(r"fbshared: no flag to show: .*\n", done.stderr)
+
+
+@pytest.mark.parametrize(("arrived", "code"), [(["1", "2"], 0), (["1", "2", "2", "cut-off"], 0), (["1"], 1)])
+def test_a_lost_event_breaks_a_promise(arrived: list[str], code: int) -> None:
+    """An answered user whose event did not arrive makes the exit code 1; a duplicate and an unanswered one do not."""
+    answers = [SimpleNamespace(user=USER_PREFIX + number, pid=1) for number in ("1", "2")]
+    events = [SimpleNamespace(kind="variation", user={"keyId": USER_PREFIX + number}) for number in arrived]
+    stage: Any = SimpleNamespace(
+        story=Story(),
+        server=SimpleNamespace(events=events, event_count=len(events), connections=[]),
+        traffic=SimpleNamespace(answers=answers, refused=[], stop=lambda: None),
+        wait=lambda condition: condition(),
+    )
+    count_events(stage)
+
+    assert code == stage.story.end()
 
 
 def test_the_first_flag_with_two_meanings_is_chosen() -> None:

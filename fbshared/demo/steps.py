@@ -59,19 +59,26 @@ def one_connection(stage: Stage) -> None:
     stage.story.chapter(f"{WORKERS} workers, one connection")
     stage.traffic.start()
     stage.wait(lambda: len({a.pid for a in stage.recent()}) == WORKERS and stage.leader() != 0)
+    watch(stage)
+
+
+def watch(stage: Stage) -> None:
+    """For a while: who evaluates, and how many connections there are at most."""
     position, most, until = len(stage.traffic.answers), 0, time.monotonic() + WATCH
     while time.monotonic() < until:
         most = max(most, stage.server.open_connections)
         time.sleep(0.005)
     answers = stage.traffic.answers[position:]
-    pids = sorted({a.pid for a in answers})
+    pids = sorted({answer.pid for answer in answers})
     rate = len(answers) / WATCH
     stage.story.promise(
         len(pids) == WORKERS,
         f"{len(pids)} processes evaluate, {rate:,.0f} times a second: {' '.join(map(str, pids))}",
     )
     holder = "the gunicorn master" if stage.leader() == stage.workers.master else "worker"
-    stage.story.promise(most == 1, f"FeatBit sees {most} connection(s), held by {holder} {stage.leader()}")
+    stage.story.promise(
+        most == 1, f"FeatBit sees {counted(most, 'connection')}, held by {holder}, process {stage.leader()}"
+    )
 
 
 def flip(stage: Stage, variation: str, title: str) -> None:
@@ -120,7 +127,8 @@ def freeze_the_leader(stage: Stage) -> None:
     took_ms = (time.monotonic() - awake) * 1000
     stage.story.promise(
         single and stage.leader() != old,
-        f"it is woken, and {took_ms:.0f} ms later FeatBit sees {stage.server.open_connections} connection(s)",
+        f"it is woken and hangs up; {took_ms:.0f} ms later FeatBit sees "
+        f"{counted(stage.server.open_connections, 'connection')}",
     )
 
 
@@ -141,7 +149,9 @@ def kill_the_leader(stage: Stage) -> None:
     )
     report_answers(stage, killed)
     stage.wait(lambda: len({a.pid for a in stage.recent()} - {old}) == WORKERS)
-    stage.story.says(f"gunicorn has a new worker; {stage.traffic.cut_off} requests were cut off by the kill")
+    cut_off = counted(stage.traffic.cut_off, "request")
+    stage.story.says(f"the kill cut {cut_off} off; gunicorn has a new worker")
+    watch(stage)
 
 
 def report_answers(stage: Stage, since: float) -> None:
@@ -153,6 +163,11 @@ def report_answers(stage: Stage, since: float) -> None:
     )
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def is_alive(pid: int) -> bool:
     return os.path.exists(f"/proc/{pid}")
 
@@ -162,7 +177,7 @@ def count_events(stage: Stage) -> None:
     stage.story.chapter("the books: every evaluation against every event")
     stage.traffic.stop()
     asked = {answer.user for answer in stage.traffic.answers}
-    stage.wait(lambda: asked <= received(stage).keys())
+    stage.wait(lambda: stage.server.event_count >= len(asked) and asked <= received(stage).keys())
     events = received(stage)
     lost, extra = len(asked - events.keys()), len(events.keys() - asked)
     repeated = sum(events.values()) - len(events)
@@ -170,11 +185,10 @@ def count_events(stage: Stage) -> None:
     stage.story.says(
         f"{sum(events.values()):,} events reached FeatBit, {extra} of them of requests cut off by the kill"
     )
-    stage.story.promise(lost == 0, f"{lost} events were lost, {repeated} came twice")
-    stage.story.promise(not stage.traffic.refused, f"{len(stage.traffic.refused)} requests failed")
-    stage.story.says(
-        f"{len(stage.server.connections)} connections were made in the whole run: one for each time that somebody led"
-    )
+    stage.story.promise(lost == 0, f"{counted(lost, 'event')} lost, {repeated} delivered twice")
+    stage.story.promise(not stage.traffic.refused, f"{counted(len(stage.traffic.refused), 'request')} failed")
+    made = counted(len(stage.server.connections), "connection")
+    stage.story.says(f"{made} in the whole run: one for each time that somebody led")
 
 
 def received(stage: Stage) -> Counter[str]:
@@ -196,6 +210,6 @@ def clean_up(stage: Stage) -> None:
     stage.traffic.stop()
     gently = stage.workers.stop()
     alive = [pid for pid in pids_of(stage) if is_alive(pid)]
-    stage.story.promise(gently and not alive, f"gunicorn has ended; {len(alive)} processes are left")
+    stage.story.promise(gently and not alive, f"gunicorn has ended; {counted(len(alive), 'process', 'processes')} left")
     gone = not stage.workers.directory.exists()
     stage.story.promise(gone, "the shared directory is removed" if gone else f"{stage.workers.directory} is left")
