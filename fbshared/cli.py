@@ -158,7 +158,7 @@ def describe(region: RegionStatus) -> str:
     leader = f"process {region.leader_pid}" if region.leader_pid else "none"
     if region.leader_pid and not region.leader_alive:
         leader += ", dead"
-    age = "no data yet" if region.data_age_s is None else f"current {region.data_age_s:.1f} s ago"
+    age = "no data yet" if region.data_age_s is None else f"confirmed {region.data_age_s:.1f} s ago"
     status = region.delivery_status
     refused = f" (HTTP {status})" if status and not 200 <= status < 300 else ""
     lines = [
