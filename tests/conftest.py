@@ -89,9 +89,6 @@ def _uses(pid: int, directory: str) -> bool:
 
 def _command(pid: int) -> str:
     try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            or "a zombie"
-        )
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace") or "a zombie"
     except OSError:
         return "a process that is gone"
