@@ -292,7 +292,8 @@ def last_resort(flag: dict[str, Any]) -> str | None:
     entry = entries[-1:] if isinstance(entries, list) else []
     match entry:
         case [{"id": str(name), "rollout": [int() | float() as lower, int() | float() as upper, *_]}]:
-            return name if upper >= 1 - 1e-5 and upper > lower and name in ("A", "B", "C") else None
+            possible = name in ("A", "B", "C") and "variationType" in flag
+            return name if possible and upper >= 1 - 1e-5 and upper > lower else None
     return None
 
 
