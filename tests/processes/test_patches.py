@@ -1,0 +1,71 @@
+"""What FeatBit sends reaches every process, and never in pieces."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fbshared.testing import flag, in_segment, rule, segment
+
+if TYPE_CHECKING:
+    from fbshared.testing import FeatBitServer
+    from tests.processes.conftest import Crew
+
+PATCHES = 500
+
+
+def test_every_worker_sees_a_patch(crew: Crew, server: FeatBitServer) -> None:
+    """A flag that is changed at the server gives its new value in every process within a second, again and again."""
+    workers = crew.start(4)
+    crew.leader()
+    for expected in ["two", "one"] * 5:
+        before = time.monotonic()
+        server.put_flag(flag("load", "string", ["one", "two"], serve=expected))
+        for worker in workers:
+            worker.tell("wait_value", "load", expected, 5.0)
+
+        assert [expected] * 4 == [worker.hear() for worker in workers]
+        assert time.monotonic() - before < 1.0
+
+
+def test_new_and_archived_flags_reach_every_worker(crew: Crew, server: FeatBitServer) -> None:
+    """A flag that did not exist appears in processes that asked for it before, and goes when it is archived."""
+    workers = crew.start(3)
+
+    assert ["none"] * 3 == [worker.ask("value", "later", "someone", "none") for worker in workers]
+
+    server.put_flag(flag("later", "number", [7, 8]))
+
+    assert [7] * 3 == [worker.ask("wait_value", "later", 7, 5.0) for worker in workers]
+
+    server.archive_flag("later")
+
+    assert [None] * 3 == [worker.ask("wait_value", "later", None, 5.0) for worker in workers]
+
+
+def _patch(number: int) -> dict[str, Any]:
+    """A flag and the segment that it uses, which make sense only together; see ``Watch`` in ``worker.py``."""
+    served = rule(f"in-{number}", in_segment("bits"))
+    paired = flag("paired", "string", [f"in-{number}", f"out-{number}"], serve=f"out-{number}", rules=[served])
+    bits = segment("bits", included=[f"bit-{bit}" for bit in range(10) if number >> bit & 1])
+    return {"flags": [paired, flag("number", "number", [number])], "segments": [bits]}
+
+
+def test_a_flag_and_its_segment_are_never_torn(crew: Crew, server: FeatBitServer) -> None:
+    """No call of four processes that read at full speed ever sees two patches at once, or an older one again."""
+    server.patch(**_patch(0))
+    workers = crew.start(4)
+    for worker in workers:
+        worker.ask("start", "watch")
+    for number in range(1, PATCHES + 1):
+        server.patch(**_patch(number))
+        time.sleep(0.004)  # so that they are seen one by one, and not as one
+    last = [f"{'in' if PATCHES & 1 else 'out'}-{PATCHES}"] * 4
+
+    assert last == [worker.ask("wait_value", "paired", last[0], 10.0, "bit-0") for worker in workers]
+
+    reports = [worker.ask("finish") for worker in workers]
+
+    assert [[] for _ in workers] == [report["wrong"] for report in reports]
+    assert min(report["changes"] for report in reports) > 50, "they have to meet many patches to prove something"
+    assert crew.control().publications > PATCHES / 4

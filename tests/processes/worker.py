@@ -1,0 +1,314 @@
+"""A process of the tests: holds one client and does what the test says, a line of JSON at a time.
+
+Run as ``python worker.py SETTINGS``, with the settings in JSON. Every process of a test, a forked child too, connects
+to the test's socket, says its process id, and answers ``[command, arguments]`` with ``[result, error]``.
+"""
+
+import json
+import os
+import random
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fbshared import Config, FBClient
+
+COMMANDS: dict[str, Callable[..., Any]] = {}
+
+
+def user_of(key: str) -> dict[str, Any]:
+    """A user of six attributes."""
+    return {"key": key, "name": f"Name of {key}", "country": "nl", "plan": "pro", "age": 42, "beta": True}
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    COMMANDS[function.__name__] = function
+    return function
+
+
+class Here:
+    """What this process has."""
+
+    client: FBClient
+    settings: dict[str, Any]
+    running: "list[Loop]" = []  # noqa: RUF012 - one for the process
+
+
+@command
+def value(key: str, user: str = "someone", default: Any = None) -> Any:
+    return Here.client.variation(key, user_of(user), default)
+
+
+@command
+def all_values(user: str = "someone") -> dict[str, Any]:
+    states = Here.client.get_all_latest_flag_variations(user_of(user))
+    return {key: states.get_variation(key) for key in states.keys()}  # noqa: SIM118 - it is no dict
+
+
+@command
+def wait_value(key: str, expected: Any, seconds: float, user: str = "someone") -> Any:
+    """The value of the flag as soon as it is the expected one, the last one seen if it never is."""
+    deadline = time.monotonic() + seconds
+    while (seen := Here.client.variation(key, user_of(user), None)) != expected and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return seen
+
+
+@command
+def put(prefix: str, count: int, key: str = "load") -> list[str]:
+    """Evaluate for that many users; their keys."""
+    keys = [f"{prefix}-{number}" for number in range(count)]
+    for each in keys:
+        Here.client.variation(key, user_of(each), None)
+    return keys
+
+
+@command
+def leads() -> bool:
+    return Here.client.is_leader
+
+
+@command
+def descriptors() -> list[str]:
+    """Where this process's open descriptors lead."""
+    return descriptors_of(os.getpid())
+
+
+def descriptors_of(pid: int) -> list[str]:
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            found.append(os.readlink(path))
+        except OSError:  # closed meanwhile, as the one that listed them
+            continue
+    return found
+
+
+@command
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+@command
+def arm(step: str) -> None:
+    """Die at this step of leading."""
+    import steps  # beside this file
+
+    steps.arm(step)
+
+
+@command
+def start(loop: str, *arguments: Any) -> None:
+    made = LOOPS[loop](*arguments)
+    Here.running.append(made)
+    made.start()
+
+
+@command
+def finish() -> dict[str, Any]:
+    """End the loop that was started last; what it has to tell."""
+    return Here.running.pop().finish()
+
+
+@command
+def fork(times: int = 1) -> list[int]:
+    """Fork children that go on as processes of the test."""
+    pids = []
+    for _ in range(times):
+        pid = os.fork()
+        if pid == 0:
+            become()
+        pids.append(pid)
+    return pids
+
+
+@command
+def multiprocess(times: int = 1) -> list[int]:
+    """The same through multiprocessing."""
+    import multiprocessing
+
+    processes = [multiprocessing.get_context("fork").Process(target=become) for _ in range(times)]
+    for process in processes:
+        process.start()
+    return [process.pid or 0 for process in processes]
+
+
+@command
+def pool(size: int, prefix: str, count: int) -> list[str]:
+    """Evaluate in the children of a pool; the keys of their users."""
+    import multiprocessing
+
+    with multiprocessing.get_context("fork").Pool(size) as made:
+        keys = made.map(_in_pool, [f"{prefix}-{number}" for number in range(count)], chunksize=1)
+        made.close()
+        made.join()
+    return keys
+
+
+def _in_pool(user: str) -> str:
+    seen = Here.client.variation("load", user_of(user), "default")
+    if seen != "one":
+        raise AssertionError(seen)
+    return user
+
+
+@command
+def reap(pid: int, seconds: float) -> int | None:
+    """The wait status of an own child, None while it lives."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return status
+        time.sleep(0.002)
+    return None
+
+
+@command
+def fork_storm(times: int, seconds: float) -> list[int]:
+    """Fork children one after the other, each of which evaluates once and exits; their exit codes, -1 for late."""
+    codes = []
+    for number in range(times):
+        pid = os.fork()
+        if pid == 0:
+            seen = Here.client.variation("load", user_of(f"storm-{number}"), "default")
+            os._exit(0 if seen == "one" else 1)
+        status = reap(pid, seconds)
+        if status is None:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        codes.append(-1 if status is None else os.waitstatus_to_exitcode(status))
+    return codes
+
+
+class Loop(threading.Thread):
+    """Something that goes on until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.over = threading.Event()
+        self.report: dict[str, Any] = {"count": 0, "wrong": []}
+
+    def finish(self) -> dict[str, Any]:
+        self.over.set()
+        self.join(20)
+        return self.report
+
+    def wrong(self, what: Any) -> None:
+        if len(self.report["wrong"]) < 10:
+            self.report["wrong"].append(what)
+
+
+class Load(Loop):
+    """Evaluates for one new user after the other, and writes down each of them after the call returned."""
+
+    def __init__(self, path: str, prefix: str, rate: float) -> None:
+        super().__init__()
+        self.prefix = prefix
+        self.rate = rate
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def run(self) -> None:
+        begun = time.monotonic()
+        count = 0
+        while not self.over.is_set():
+            while count < (time.monotonic() - begun) * self.rate and not self.over.is_set():
+                key = f"{self.prefix}-{count}"
+                before = time.monotonic()
+                seen = Here.client.variation("load", user_of(key), "default")
+                took = time.monotonic() - before
+                os.write(self.fd, f"{key}\n".encode())
+                if seen not in ("one", "two"):
+                    self.wrong(seen)
+                self.report["longest"] = max(self.report.get("longest", 0.0), took)
+                count += 1
+                self.report["count"] = count
+            time.sleep(0.001)
+
+
+class Watch(Loop):
+    """Reads flags whose values carry the number of the patch that made them, as fast as it can.
+
+    The flag ``paired`` says "in-N" to the members of a segment and "out-N" to all others, and the segment of patch
+    N has the user of each bit that is set in N: a flag of one patch with a segment of another one is found out.
+    """
+
+    def run(self) -> None:
+        newest = -1
+        while not self.over.is_set():
+            bit = random.randrange(10)
+            number = self._one(bit) if random.random() < 0.8 else self._all(bit)
+            self.report["count"] += 1
+            if number < newest:
+                self.wrong(["back in time", newest, number])
+            if number != newest:
+                newest = number
+                self.report["newest"] = number
+                self.report["changes"] = self.report.get("changes", 0) + 1
+
+    def _one(self, bit: int) -> int:
+        return self._judge(bit, Here.client.variation("paired", user_of(f"bit-{bit}"), "none"))
+
+    def _all(self, bit: int) -> int:
+        states = Here.client.get_all_latest_flag_variations(user_of(f"bit-{bit}"))
+        number = self._judge(bit, states.get_variation("paired"))
+        if states.get_variation("number") != number:
+            self.wrong(["two patches in one call", states.to_json_dict()])
+        return number
+
+    def _judge(self, bit: int, seen: str) -> int:
+        word, _, digits = seen.partition("-")
+        number = int(digits)
+        if word != ("in" if number >> bit & 1 else "out"):
+            self.wrong([bit, seen])
+        return number
+
+
+LOOPS: dict[str, type[Loop]] = {"load": Load, "watch": Watch}
+
+
+def become() -> None:
+    """Be a process of the test until it has no more to say."""
+    code = 1
+    try:
+        serve()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def serve() -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(Here.settings["socket"])
+        stream = connection.makefile("rw", encoding="utf-8")
+        _say(stream, os.getpid())
+        for line in stream:
+            name, arguments = json.loads(line)
+            try:
+                answer: list[Any] = [COMMANDS[name](*arguments), None]
+            except Exception:  # noqa: BLE001 - the test is told
+                answer = [None, traceback.format_exc()]
+            _say(stream, answer)
+
+
+def _say(stream: Any, what: Any) -> None:
+    stream.write(json.dumps(what) + "\n")
+    stream.flush()
+
+
+def client_of(settings: dict[str, Any]) -> FBClient:
+    """The client that a test's settings describe."""
+    urls = settings["secret"], settings["event_url"], settings["streaming_url"]
+    return FBClient(Config(*urls, **settings.get("options", {})), start_wait=settings.get("start_wait", 15.0))
+
+
+if __name__ == "__main__":
+    Here.settings = json.loads(sys.argv[1])
+    Here.client = client_of(Here.settings)
+    serve()
+    Here.client.stop(3.0)
