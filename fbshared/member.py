@@ -25,7 +25,8 @@ from fbshared.shm.ring import chunks_for
 from fbshared.view import Damaged, View
 
 if TYPE_CHECKING:
-    from fbshared.leader.duty import Duty, DutySettings
+    from fbshared.leader.duty import Duty
+    from fbshared.leader.leadership import DutySettings
 
 __all__ = ["Member", "MemberSettings", "join", "own_rings"]
 

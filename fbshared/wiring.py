@@ -12,7 +12,7 @@ from fbshared.member import MemberSettings
 from fbshared.shm.region import region_digest
 
 if TYPE_CHECKING:
-    from fbshared.leader.duty import DutySettings
+    from fbshared.leader.leadership import DutySettings
 
 __all__ = ["duty_settings", "member_settings"]
 
@@ -28,7 +28,7 @@ def duty_settings(config: Config) -> DutySettings:
     """What a leader needs; imports the leader's libraries."""
     from fbshared.leader.connection import ConnectionSettings
     from fbshared.leader.delivery import DeliverySettings
-    from fbshared.leader.duty import DutySettings
+    from fbshared.leader.leadership import DutySettings
     from fbshared.leader.sync import SyncSettings
 
     user_agent = f"fbshared-python-server-sdk/{fbshared.__version__}"

@@ -1,0 +1,119 @@
+"""One leadership: all that a leader holds from its election to its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fbshared.core.model import Dataset
+from fbshared.errors import CorruptError, MessageError
+from fbshared.leader.delivery import Delivery, DeliverySettings
+from fbshared.leader.election import Term, remove_old_locks
+from fbshared.leader.rings import Rings
+from fbshared.leader.sync import Sync, SyncSettings
+from fbshared.leader.wake import Wake
+from fbshared.shm import files
+from fbshared.shm.bell import Bell
+from fbshared.shm.control import RETIRED, SyncState
+from fbshared.shm.publisher import Publisher
+from fbshared.shm.region import OwnRing, Region
+
+__all__ = ["DutySettings", "Leadership"]
+
+log = logging.getLogger("fbshared.leader")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DutySettings:
+    """What a leader needs to know."""
+
+    sync: SyncSettings
+    delivery: DeliverySettings
+    stale_limit: float = 10.0
+
+
+class Leadership:
+    """All that one term holds: lock, publisher, connection, rings, bell."""
+
+    def __init__(
+        self,
+        region: Region,
+        term: Term,
+        settings: DutySettings,
+        own_rings: Callable[[], Mapping[str, OwnRing]],
+        seed: tuple[Dataset, bool],
+    ) -> None:
+        self.region = region
+        self.term = term
+        self.bell = Bell(region)
+        self.publisher = Publisher(region, term.epoch)
+        self.rings = Rings(region, term.epoch, own_rings)
+        dataset, synced = _published(region) or seed
+        control = region.control
+        if control.sync_state == SyncState.OK:
+            control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
+        self.sync = Sync(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
+        self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)
+        if synced:
+            # Under the new epoch's name, so that every file has one owner.
+            self.sync.republish()
+
+    def _publish(self, dataset: Dataset, synced: bool) -> None:
+        self.publisher.publish(dataset, synced=synced)
+
+    def bodies(self) -> dict[str, Callable[[Wake], None]]:
+        """What runs in a thread of its own, by thread name."""
+        return {"fbshared-sync": self.sync.run, "fbshared-delivery": self.delivery.run}
+
+    def tick(self, now: float) -> None:
+        """Show that both duties are alive."""
+        if now < self.sync.healthy_until and now < self.delivery.healthy_until:
+            self.region.control.beat += 1
+
+    def keep_house(self) -> None:
+        """Repair and remove what others left."""
+        if not self.publisher.heal():
+            self.sync.republish()
+        files.sweep(self.region.path)
+        remove_old_locks(self.region, self.term.epoch)
+
+    def unreachable_for(self, now: float) -> float:
+        """Seconds since it was last in sync; 0 while it is, or while FeatBit refuses everybody anyway."""
+        if self.region.control.sync_state == SyncState.REFUSED:
+            return 0.0
+        return max(now - self.sync.failing_since, 0.0)
+
+    def end(self) -> None:
+        """Close everything; the next leader may begin."""
+        self.sync.close()
+        self.rings.close()
+        self.bell.close()
+        if self.region.control.epoch == self.term.epoch:
+            self.region.control.leader_pid = 0
+        self.term.close()
+
+    def drop(self) -> None:
+        """In a forked child: close the copies of descriptors, and touch nothing that is shared."""
+        self.sync.drop()
+        self.bell.close()
+        self.term.close()
+
+
+def _published(region: Region) -> tuple[Dataset, bool] | None:
+    """The data of the current snapshot; None where there is none that can be believed in full."""
+    for _ in range(3):
+        word = region.control.publication
+        if word in (0, RETIRED):
+            return None
+        try:
+            snapshot = region.snapshot(word)
+            items = tuple(snapshot.items())
+        except FileNotFoundError:
+            continue
+        except (CorruptError, MessageError, UnicodeDecodeError, OSError) as error:
+            log.warning("the published snapshot is not used: %s", error)
+            return None
+        dataset, _ = Dataset({}, {}, snapshot.cursor).merge(items)
+        return dataset, snapshot.synced
+    return None
