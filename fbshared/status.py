@@ -177,12 +177,15 @@ def _frozen(content: memoryview) -> Ring:
 
 def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
     pid, start = ring.owner
-    records, _, _ = ring.read(ring.tail, 1_000_000)
+    position, head, events = ring.tail, ring.head, 0
+    while position < head:
+        records, position, _ = ring.read(position, 1000)
+        events += len(records)
     return RingStatus(
         id=name.partition(".")[2],
         pid=pid,
         alive=process_start(pid) == start and start > 0,
-        backlog_events=len(records),
+        backlog_events=events,
         backlog_bytes=ring.backlog(),
         delivered=ring.delivered,
         dropped=ring.dropped + ring.oversized,

@@ -36,7 +36,7 @@ from zlib import crc32
 
 from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
-from fbshared.shm.words import Buffer, Word, WordPage, words_of
+from fbshared.shm.words import LARGEST, Buffer, Word, WordPage, words_of
 
 __all__ = ["CHUNK", "HEADER", "MOST_CHUNKS", "RETIRED", "Ring", "birth", "chunks_for"]
 
@@ -124,7 +124,7 @@ class Ring(WordPage):
         self.words[16 + epoch % 4] = position
 
     def push(self, payload: bytes) -> bool:
-        """Append a record as the owner; False, and counted, where there is no room.
+        """Append a record, which is not empty, as the owner; False, and counted, where there is no room.
 
         Safe against an exception at any point: before the head moves nothing has happened.
         """
@@ -149,24 +149,31 @@ class Ring(WordPage):
             self.oversized += 1
             return None
         sequence = -(-head // CHUNK)
-        number = self._free_chunk()
+        number = self._free_chunk(sequence)
         if number is None:
             self.dropped += 1
             return None
         if head < self._limit:
             # Nobody reads behind the head yet, so the mark may be written before it moves.
             self._current[head % CHUNK : head % CHUNK + 8] = SKIP.to_bytes(8, "little")  # type: ignore[index]
+        former = self._sequences[number]
+        slot = _SLOT + former % SLOTS
+        if former != sequence and self.words[slot] >> 16 == former:
+            # Who still comes with an old tail must not take the new records for the old ones.
+            self.words[slot] = LARGEST
         self._sequences[number] = sequence
         self.words[_SLOT + sequence % SLOTS] = sequence << 16 | number
-        self._current = self._chunk(number)
+        # The start first: until all is done, it leads the next push here again.
         self._start = sequence * CHUNK
+        self._current = self._chunk(number)
         self._limit = self._start + CHUNK
         return self._start
 
-    def _free_chunk(self) -> int | None:
+    def _free_chunk(self, sequence: int) -> int | None:
+        """A chunk whose records are delivered, the one of an earlier try that was cut off, or a new one."""
         tail = self.tail
-        for number, sequence in enumerate(self._sequences):
-            if (sequence + 1) * CHUNK <= tail:
+        for number, its in enumerate(self._sequences):
+            if its >= sequence or (its + 1) * CHUNK <= tail:
                 return number
         number = len(self._sequences)
         if number >= self.most or self._add_chunk is None:
@@ -179,7 +186,10 @@ class Ring(WordPage):
         return number
 
     def read(self, tail: int, most: int) -> tuple[list[tuple[bytes, int]], int, int]:
-        """Up to ``most`` records behind ``tail``.
+        """Up to ``most`` records behind ``tail``, none of them behind a damaged one.
+
+        A read that begins with damage passes over it, and nothing else: so each is counted once, however often
+        the records before it are read.
 
         Returns:
             The records, each with the position behind it; the position behind all that was read; and how many
@@ -187,39 +197,36 @@ class Ring(WordPage):
         """
         head = self.head
         records: list[tuple[bytes, int]] = []
-        corrupt = 0
         if head - tail > (self.most + 1) * CHUNK:
             return records, head, 1
         while tail < head and len(records) < most:
-            chunk_end = (tail // CHUNK + 1) * CHUNK
-            end = min(chunk_end, head)
+            end = min((tail // CHUNK + 1) * CHUNK, head)
             try:
-                record, position = self._record(tail, end)
+                record, behind = self._record(tail, end)
             except CorruptError:
                 # A damaged length hides where the next record begins; the next chunk is the next safe place.
-                corrupt, tail = corrupt + 1, end
-                continue
+                record, behind = None, end
             if record is None:
-                tail = min(chunk_end, head) if position < 0 else position
-                corrupt += position >= 0
-                continue
-            records.append((record, position))
-            tail = position
-        return records, tail, corrupt
+                return (records, tail, 0) if records else (records, behind, 1)
+            if record:
+                records.append((record, behind))
+            tail = behind
+        return records, tail, 0
 
     def _record(self, tail: int, end: int) -> tuple[bytes | None, int]:
-        """The record at ``tail`` and the position behind it; (None, -1) at a mark, (None, position) when damaged."""
+        """The record at ``tail``, empty for a mark, None when damaged; and the position behind it."""
         sequence, offset = divmod(tail, CHUNK)
         slot: int = self.words[_SLOT + sequence % SLOTS]
         if slot >> 16 != sequence or slot & 0xFFFF >= self.most:
             raise CorruptError("a ring's slot table is damaged")
         chunk = self._chunk(slot & 0xFFFF)
         word = int.from_bytes(chunk[offset : offset + 8], "little")
+        if word == SKIP and end % CHUNK == 0:
+            return b"", end
         length = word & 0xFFFF_FFFF
-        if length == SKIP:
-            return None, -1
         position = tail + 8 + length + (-length & 7)
-        if tail % 8 or position > end:
+        # No writer puts an empty record, so zeros are none.
+        if tail % 8 or length == 0 or position > end:
             raise CorruptError("a ring's record is damaged")
         payload = bytes(chunk[offset + 8 : offset + 8 + length])
         return (payload if crc32(payload) == word >> 32 else None), position
