@@ -230,7 +230,7 @@ def remove(path: str) -> None:
     """Remove a name if it is still there."""
     try:
         os.unlink(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
 
 

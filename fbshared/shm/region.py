@@ -161,11 +161,11 @@ class Region:
                 return OwnRing(name, file)
 
     def names(self, prefix: str) -> list[str]:
-        """The names of all files that begin with ``prefix``; none where the directory is gone."""
+        """The names of all files that begin with ``prefix``; none where the directory is gone or cannot be read."""
         try:
             with os.scandir(self.path) as entries:
                 return [entry.name for entry in entries if entry.name.startswith(prefix)]
-        except FileNotFoundError:
+        except OSError:
             return []
 
     def close(self) -> None:
