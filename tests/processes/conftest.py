@@ -36,6 +36,14 @@ def until(condition: Callable[[], Any], seconds: float, pause: float = 0.005) ->
     return answer
 
 
+def recorded(paths: Iterable[Path]) -> set[str]:
+    """The users that workers wrote down after their calls had returned; a line without its end is none."""
+    found: set[str] = set()
+    for path in paths:
+        found.update(path.read_text().rpartition("\n")[0].split("\n"))
+    return found - {""}
+
+
 class Process:
     """One process of the test: started by it, or forked by one that was."""
 
@@ -150,6 +158,11 @@ class Crew:
         process.kill()
         self.processes.remove(process)
 
+    def troubles(self) -> str:
+        """Exceptions that nobody caught in threads, finalizers and hooks of the processes."""
+        path = Path(self._socket + ".troubles")
+        return path.read_text() if path.exists() else ""
+
     def leave(self, process: Process) -> None:
         """Let one leave in peace."""
         process.leave()
@@ -206,7 +219,8 @@ class Crew:
 
         def done() -> bool:
             newest = control.publication >> GENERATION_BITS
-            return control.sync_state == SyncState.OK and newest == control.epoch > epoch
+            # In this order: a new leader takes the old state back before it publishes.
+            return newest == control.epoch > epoch and control.sync_state == SyncState.OK
 
         return time.monotonic() - since if until(done, seconds, 0.002) else math.inf
 
@@ -244,14 +258,7 @@ class Crew:
         return stretches
 
     until = staticmethod(until)
-
-
-def recorded(paths: Iterable[Path]) -> set[str]:
-    """The users that workers wrote down after their calls had returned; a line without its end is none."""
-    found: set[str] = set()
-    for path in paths:
-        found.update(path.read_text().rpartition("\n")[0].split("\n"))
-    return found - {""}
+    recorded = staticmethod(recorded)
 
 
 @pytest.fixture
@@ -269,6 +276,7 @@ def crew(server: FeatBitServer, shared_directory: Path) -> Iterator[Crew]:
         yield made
     finally:
         made.close()
+    assert not made.troubles()
 
 
 @pytest.fixture

@@ -307,8 +307,16 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     return FBClient(Config(*urls, **settings.get("options", {})), start_wait=settings.get("start_wait", 15.0))
 
 
+def note(trouble: Any) -> None:
+    """An exception that would only be printed is the test's business."""
+    text = "".join(traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback))
+    with open(Here.settings["socket"] + ".troubles", "a") as file:
+        file.write(text)
+
+
 if __name__ == "__main__":
     Here.settings = json.loads(sys.argv[1])
+    threading.excepthook = sys.unraisablehook = note
     Here.client = client_of(Here.settings)
     serve()
     Here.client.stop(3.0)

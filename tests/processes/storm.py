@@ -1,0 +1,94 @@
+"""Eight threads and a signal handler put at once, and exceptions strike in the middle of puts.
+
+Writes the users of all calls that returned, one on each line, and says how the end was.
+"""
+
+import ctypes
+import json
+import random
+import signal
+import sys
+import threading
+import time
+
+from worker import client_of, user_of
+
+SECONDS = 4.0
+
+
+class Struck(BaseException):
+    """Thrown into the middle of whatever runs; as a KeyboardInterrupt, it is caught by nobody on its way."""
+
+
+client = client_of(json.loads(sys.argv[1]))
+record, exceptions = sys.argv[2], sys.argv[3] == "exceptions"
+returned: list[list[str]] = []
+handled: list[str] = []
+end = time.monotonic() + SECONDS
+struck = [0]
+
+
+def put(key: str, done: list[str]) -> None:
+    if client.variation("load", user_of(key), "default") != "one":
+        raise SystemExit("a wrong value")
+    done.append(key)
+
+
+def work(name: str, done: list[str]) -> None:
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        try:
+            put(f"{name}-{number}", done)
+            time.sleep(0.002)
+        except Struck:
+            struck[0] += 1
+
+
+def on_signal(number: int, frame: object) -> None:
+    put(f"handler-{len(handled)}", handled)
+    if exceptions and random.random() < 0.2 and time.monotonic() < end:
+        raise Struck
+
+
+def strike(threads: list[threading.Thread]) -> None:
+    """Throw into one thread after the other, which Python does between two of its instructions."""
+    while time.monotonic() < end - 0.2:
+        target = ctypes.c_ulong(random.choice(threads).ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Struck))
+        time.sleep(0.003)
+
+
+def main() -> None:
+    threads = []
+    for number in range(8):
+        returned.append([])
+        threads.append(threading.Thread(target=work, args=(f"thread{number}", returned[-1]), daemon=True))
+    for thread in threads:
+        thread.start()
+    if exceptions:
+        threading.Thread(target=strike, args=(threads,), daemon=True).start()
+    signal.signal(signal.SIGALRM, on_signal)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+    mine: list[str] = []
+    returned.append(mine)
+    while time.monotonic() < end:
+        try:
+            work("main", mine)
+        except Struck:
+            struck[0] += 1
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for thread in threads:
+        thread.join(10)
+    late: list[str] = []
+    returned.append(late)
+    for number in range(200):
+        put(f"late-{number}", late)
+    with open(record, "w") as file:
+        file.writelines(f"{key}\n" for done in [*returned, handled] for key in done)
+    print(json.dumps({"struck": struck[0], "handled": len(handled), "alive": sum(t.is_alive() for t in threads)}))
+
+
+main()
+sys.stdout.flush()
+client.stop(3.0)
