@@ -94,7 +94,8 @@ class MappedFile:
 
     def grow(self, size: int) -> None:
         """Make the file ``size`` bytes long, all of them allocated; ``OSError`` where there is no room."""
-        allocate(self.fd, self.size, size - self.size)
+        if size > self.size:  # else an exception struck between an earlier growth and its use
+            allocate(self.fd, self.size, size - self.size)
         self.size = os.fstat(self.fd).st_size
 
     def unlinked(self) -> bool:
@@ -239,5 +240,8 @@ def sweep(directory: str) -> None:
     oldest = time.time() - TEMPORARY_AGE
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.name.startswith(TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime < oldest:
-                remove(entry.path)
+            try:
+                if entry.name.startswith(TEMPORARY) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    remove(entry.path)
+            except FileNotFoundError:
+                continue  # somebody's birth has just ended

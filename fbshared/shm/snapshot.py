@@ -149,6 +149,7 @@ class Snapshot:
                 found = _entry_of(entry)
                 if self._key(found) == encoded:
                     return found
+                self.blob(found)  # raises for a damaged key; else two keys have one hash
         return None
 
     def blob(self, entry: Entry) -> bytes:
@@ -162,17 +163,21 @@ class Snapshot:
 
     def keys(self, kind: int) -> Iterator[tuple[str, Entry]]:
         """All items of a kind, tombstones left out."""
-        for number in range(self._buckets):
-            for entry in map(_entry_of, self._bucket(number)):
-                if entry.kind == kind and not entry.archived:
-                    yield self._key(entry).decode("utf-8", "surrogatepass"), entry
+        return ((key, entry) for key, entry in self._entries() if entry.kind == kind and not entry.archived)
 
     def items(self) -> Iterator[Item]:
         """Everything, tombstones included, as the leader needs it to go on from here."""
+        for key, entry in self._entries():
+            yield Item(entry.kind, key, entry.version, entry.archived, self.blob(entry))
+
+    def _entries(self) -> Iterator[tuple[str, Entry]]:
         for number in range(self._buckets):
-            for entry in map(_entry_of, self._bucket(number)):
-                key = self._key(entry).decode("utf-8", "surrogatepass")
-                yield Item(entry.kind, key, entry.version, entry.archived, self.blob(entry))
+            for raw in self._bucket(number):
+                entry = _entry_of(raw)
+                key = self._key(entry)
+                if key_hash(entry.kind, key) != raw[0]:
+                    raise CorruptError("a key of a snapshot is damaged")
+                yield key.decode("utf-8", "surrogatepass"), entry
 
     def _key(self, entry: Entry) -> bytes:
         return bytes(self.buffer[entry.offset : entry.offset + entry.key_length])
@@ -183,6 +188,8 @@ class Snapshot:
             checksum, count = _BUCKET.unpack_from(self.buffer, self._buckets_at + start)
         except struct.error:
             raise CorruptError("a snapshot's index is damaged") from None
+        if not start + _BUCKET.size <= end <= self._blobs_at - self._buckets_at:
+            raise CorruptError("a snapshot's directory is damaged")
         body = self.buffer[self._buckets_at + start + _BUCKET.size : self._buckets_at + end]
         if len(body) != count * _ENTRY.size or crc32(body, number) != checksum:
             raise CorruptError("a snapshot's index is damaged")
