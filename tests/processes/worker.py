@@ -4,6 +4,7 @@ Run as ``python worker.py SETTINGS``, with the settings in JSON. Every process o
 to the test's socket, says its process id, and answers ``[command, arguments]`` with ``[result, error]``.
 """
 
+import ctypes
 import json
 import os
 import random
@@ -121,6 +122,18 @@ def fork(times: int = 1) -> list[int]:
     pids = []
     for _ in range(times):
         pid = os.fork()
+        if pid == 0:
+            become()
+        pids.append(pid)
+    return pids
+
+
+@command
+def fork_in_c(times: int = 1) -> list[int]:
+    """The same in C, where no hook of Python runs."""
+    pids = []
+    for _ in range(times):
+        pid = ctypes.PyDLL(None).fork()  # which keeps the interpreter's lock
         if pid == 0:
             become()
         pids.append(pid)
