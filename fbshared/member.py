@@ -55,8 +55,9 @@ class _Turn:
         self._free = free
 
     def __del__(self) -> None:
-        if self._free is not None:
-            self._free.append(_Turn(self._free))
+        free = getattr(self, "_free", None)  # none where an exception struck while it was made
+        if free is not None:
+            free.append(_Turn(free))
 
     def end(self) -> None:
         """Let it be destroyed for good."""

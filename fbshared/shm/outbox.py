@@ -36,8 +36,9 @@ class Turn:
         self._free = free
 
     def __del__(self) -> None:
-        if self._free is not None:
-            self._free.append(Turn(self.ring, self.packer, self._free))
+        free = getattr(self, "_free", None)  # none where an exception struck while it was made
+        if free is not None:
+            free.append(Turn(self.ring, self.packer, free))
 
     def end(self) -> None:
         """Let it be destroyed for good."""

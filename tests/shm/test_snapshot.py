@@ -163,7 +163,7 @@ def judge(broken: bytes, dataset: Dataset) -> None:
         assert answer in (item.blob, "noticed", "refused")
     try:
         all_items = list(opened(broken).items())
-        living = {key for key, _ in opened(broken).keys(FLAG)}  # noqa: SIM118 - not a mapping
+        living = {key for key, _ in opened(broken).keys(FLAG)}
     except CorruptError:
         return
     assert sorted(dataset.items(), key=repr) == sorted(all_items, key=repr)

@@ -1,0 +1,349 @@
+"""An outbox: events go in from anywhere at any moment, and no put harms the next."""
+
+import errno
+import gc
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from fbshared.core import events
+from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, payload
+from fbshared.shm import outbox as outbox_module
+from fbshared.shm import ring as ring_module
+from fbshared.shm.outbox import MOST_RINGS, Outbox
+from fbshared.shm.region import OwnRing, Region
+
+USER = {"key": "u1", "name": "Ada"}
+TAIL = events.evaluation_tail("flag", "v1", "true", "flag off", False)
+
+
+@pytest.fixture
+def outbox(region: Region) -> Iterator[Outbox]:
+    made = Outbox(lambda: region.new_ring(2))
+    yield made
+    made.close()
+
+
+def names(outbox: Outbox) -> list[str]:
+    """The users of all events in all rings, ring by ring."""
+    found = []
+    for ring in outbox.rings.values():
+        position = ring.tail
+        while position < ring.head:
+            records, position, corrupt = ring.read(position, 1000)
+            assert 0 == corrupt
+            found += [payload(record)["user"]["keyId"] for record, _ in records]
+    return found
+
+
+def put(outbox: Outbox, name: str) -> bool:
+    return outbox.put(IDENTIFY, 1, {"key": name, "name": name}, IDENTIFY_TAIL)
+
+
+def test_an_event_arrives(outbox: Outbox) -> None:
+    """What was put is a record of the ring, with user, time and tail."""
+    assert outbox.put(EVALUATION, 1234, USER, TAIL)
+    (ring,) = outbox.rings.values()
+    ((record, _),) = ring.read(0, 10)[0]
+
+    assert events.record(EVALUATION, 1234, events.pack_user(events.make_packer(), USER), TAIL) == record
+    assert 1234 == payload(record)["variations"][0]["timestamp"]
+
+
+def test_one_ring_is_enough_for_one_thread(outbox: Outbox) -> None:
+    """Puts one after the other share a ring, the prepared one; a second preparation makes none."""
+    outbox.prepare()
+    outbox.prepare()
+    prepared = list(outbox.rings)
+    assert all(put(outbox, str(number)) for number in range(100))
+    assert outbox.put_record(b"\x94whatever")
+
+    assert prepared == list(outbox.rings)
+    assert 1 == len(prepared)
+
+
+def test_a_put_in_the_middle_of_a_put(outbox: Outbox) -> None:
+    """A signal handler's put finds the ring in use and takes another one; both events arrive, and both rings
+    serve again."""
+    nested = []
+
+    class Interrupting(dict[str, str]):
+        def get(self, *args: Any) -> Any:
+            if not nested:
+                nested.append(None)
+                nested.append(put(outbox, "inner"))
+            return super().get(*args)
+
+    assert outbox.put(IDENTIFY, 1, Interrupting(key="outer", name="outer"), IDENTIFY_TAIL)
+    assert [None, True] == nested
+    assert {"outer", "inner"} == set(names(outbox))
+    assert all(put(outbox, str(number)) for number in range(10))
+    assert 2 == len(outbox.rings)
+
+
+def test_several_threads(outbox: Outbox) -> None:
+    """Events of many threads arrive, each once, and there are no more rings than threads."""
+    barrier, done = threading.Barrier(6), list[str]()
+
+    def work(number: int) -> None:
+        barrier.wait()
+        for count in range(200):
+            name = f"{number}-{count}"
+            if put(outbox, name):
+                done.append(name)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(before)
+
+    assert 1200 == len(done)
+    assert sorted(done) == sorted(names(outbox))
+    assert len(outbox.rings) <= 6
+
+
+# Exceptions
+
+
+FILES = (outbox_module.__file__, ring_module.__file__)
+
+
+class Stroke(BaseException):
+    """Strikes between any two lines, as a signal handler's exception does."""
+
+
+def struck(call: Callable[[], Any], line: int) -> bool:
+    """Whether an exception struck the call, before its n-th line in the outbox or the ring."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal count
+        if frame.f_code.co_filename not in FILES:
+            return None
+        if event == "line":
+            count += 1
+            if count == line:
+                raise Stroke
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Stroke:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("prepared", [True, False])
+@pytest.mark.parametrize("how", ["put", "put_record"])
+def test_an_exception_at_any_line_of_a_put(region: Region, prepared: bool, how: str) -> None:
+    """The event is there as a whole or not at all, no earlier one is lost, and the ring serves on."""
+    record = events.record(
+        IDENTIFY, 1, events.pack_user(events.make_packer(), {"key": "x", "name": "x"}), IDENTIFY_TAIL
+    )
+    line, cut_off = 1, True
+    while cut_off:
+        outbox = Outbox(lambda: region.new_ring(2))
+        if prepared:
+            assert put(outbox, "before")
+        before = names(outbox)
+        rings = len(outbox.rings)
+        call = (lambda: put(outbox, "x")) if how == "put" else (lambda: outbox.put_record(record))  # noqa: B023
+        cut_off = struck(call, line)
+        gc.collect()
+        there = names(outbox)
+        assert there in (before, [*before, "x"])
+        assert put(outbox, "after")
+        assert sorted([*there, "after"]) == sorted(names(outbox))
+        if prepared:
+            assert rings == len(outbox.rings)
+        outbox.close()
+        line += 1
+
+    assert line > 10
+
+
+def test_exceptions_by_a_signal(outbox: Outbox) -> None:
+    """A handler that throws wherever it strikes costs no event whose put returned, and no ring for good."""
+    strokes, number, done = 0, 0, list[str]()
+
+    def strike(_: int, frame: FrameType | None) -> None:
+        nonlocal strokes
+        assert frame is not None
+        if frame.f_code.co_filename in FILES and frame.f_code.co_name != "__del__":
+            strokes += 1
+            raise Stroke
+
+    outbox.prepare()
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        while strokes < 60:
+            signal.setitimer(signal.ITIMER_REAL, 0.0003 + number % 7 * 1e-5)
+            try:
+                for _ in range(1000):
+                    number += 1
+                    if put(outbox, str(number)):
+                        done.append(str(number))
+            except Stroke:
+                pass
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            assert set(done) <= set(names(outbox))
+            done.clear()
+            for ring in outbox.rings.values():
+                ring.advance(1, ring.head)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+
+    assert len(outbox.rings) <= 3
+    assert put(outbox, "after")
+
+
+# Rings that go away
+
+
+def test_a_retired_ring_is_renewed(outbox: Outbox) -> None:
+    """Taken for dead by a leader, a process that lives goes on in a new ring, and its event is in it."""
+    put(outbox, "before")
+    (old,) = outbox.rings.values()
+    old.retired = 1
+    assert put(outbox, "after")
+    (new,) = outbox.rings.values()
+
+    assert old is not new
+    assert ["after"] == names(outbox)
+    new.retired = 1
+    assert outbox.put_record(old.read(0, 1)[0][0][0])
+    assert ["before"] == names(outbox)
+    old.file.close()
+    new.file.close()
+
+
+def test_a_retired_ring_cannot_be_renewed(region: Region) -> None:
+    """Without room for a new ring the event is counted as lost, and the next put tries again."""
+    room = [True]
+
+    def new_ring() -> OwnRing:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "no room")
+        return region.new_ring(2)
+
+    outbox = Outbox(new_ring)
+    assert put(outbox, "a")
+    old = outbox.retire()
+    room[0] = False
+    assert not put(outbox, "b")
+    assert 1 == outbox.lost
+    room[0] = True
+    assert put(outbox, "c")
+
+    assert ["c"] == names(outbox)
+    assert [1] == [ring.retired for ring in old]
+    for ring in old:
+        ring.file.close()
+    outbox.close()
+
+
+def test_no_ring_can_be_made() -> None:
+    """Events without a ring are counted, nothing waits and nothing raises."""
+
+    def full() -> OwnRing:
+        raise OSError(errno.ENOSPC, "no room")
+
+    outbox = Outbox(full)
+    outbox.prepare()
+    assert not put(outbox, "a")
+    assert not outbox.put_record(b"a")
+
+    assert 3 == outbox.lost
+
+
+def test_no_more_rings_than_reason(outbox: Outbox) -> None:
+    """However many puts meet, rings have an end: the rest is counted as lost."""
+    depth = 0
+
+    class Deep(dict[str, str]):
+        def get(self, *args: Any) -> Any:
+            nonlocal depth
+            depth += 1
+            if depth < 100:
+                outbox.put(IDENTIFY, 1, Deep(self), IDENTIFY_TAIL)
+            return super().get(*args)
+
+    outbox.put(IDENTIFY, 1, Deep(key="u", name="u"), IDENTIFY_TAIL)
+
+    assert MOST_RINGS == len(outbox.rings)
+    assert outbox.lost > 0
+
+
+def test_a_user_that_nothing_can_pack(outbox: Outbox) -> None:
+    """A user of the application's own making costs its event at most, never a ring."""
+
+    class Awkward(dict[str, Any]):
+        def get(self, *_: Any) -> Any:
+            raise RuntimeError("no")
+
+        def __getitem__(self, _: str) -> Any:
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        outbox.put(IDENTIFY, 1, Awkward(key="u", name="u", other=object()), IDENTIFY_TAIL)
+    assert put(outbox, "after")
+    assert 1 == len(outbox.rings)
+
+
+# Ends
+
+
+def test_closing_frees_the_rings(region: Region, outbox: Outbox) -> None:
+    """A closed outbox keeps no ring alive, and what is in its files stays for the leader."""
+    put(outbox, "a")
+    (ring,) = outbox.rings.values()
+    outbox.close()
+
+    assert {} == outbox.rings
+    assert [ring.name] == region.names("ring.")
+    assert -1 == ring.file.fd
+    assert 1 == ring.retired
+
+
+def test_dropping_touches_nothing(region: Region) -> None:
+    """A forked child closes its copies; the rings are the parent's and stay as they are."""
+    outbox = Outbox(lambda: region.new_ring(2))
+    put(outbox, "a")
+    (ring,) = outbox.rings.values()
+    outbox.drop()
+
+    assert (0, -1) == (ring.retired, ring.file.fd)
+    assert {} == outbox.rings
+
+
+def test_a_record_needs_no_prepared_ring(outbox: Outbox) -> None:
+    """The first record opens a ring as the first event does."""
+    assert outbox.put_record(b"record")
+
+    (ring,) = outbox.rings.values()
+    assert [b"record"] == [record for record, _ in ring.read(0, 10)[0]]
+
+
+def test_failures_are_counted(outbox: Outbox) -> None:
+    """A failed evaluation is counted in a ring where there is one, and nowhere else."""
+    outbox.count_failure()
+    outbox.prepare()
+    outbox.count_failure()
+    outbox.count_failure()
+
+    assert [2] == [ring.failures for ring in outbox.rings.values()]

@@ -1,0 +1,147 @@
+"""A publication is a whole file, then a larger word."""
+
+import errno
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fbshared.core.model import EMPTY, FLAG, Dataset, Item
+from fbshared.shm import files
+from fbshared.shm.control import RETIRED
+from fbshared.shm.publisher import Publisher
+from fbshared.shm.region import Region, snapshot_name, word_of
+
+ONE = Dataset.of([Item(FLAG, "a", 1000, False, b"one")])
+TWO = Dataset.of([Item(FLAG, "a", 2000, False, b"two")])
+
+
+def published(region: Region) -> bytes:
+    snapshot = region.snapshot(region.control.publication)
+    entry = snapshot.find(FLAG, "a")
+    assert entry is not None
+    return snapshot.blob(entry)
+
+
+@settings(deadline=None, derandomize=True, database=None)
+@given(st.integers(0, 2**64 - 2))
+def test_a_word_is_a_name(word: int) -> None:
+    """Every publication has a file name, and the name leads back to it."""
+    assert word == word_of(snapshot_name(word))
+
+
+@pytest.mark.parametrize(
+    "name", ["snapshot", "snapshot.1", "snapshot.1.x", "ring.1.2", "snapshot.1.2.3", "snapshot.-1.2"]
+)
+def test_other_names(name: str) -> None:
+    """What is no snapshot has no word."""
+    assert word_of(name) is None
+
+
+def test_publishing(region: Region) -> None:
+    """The word names the file, which is there before it, and the figures are shown."""
+    publisher = Publisher(region, 3)
+    first = publisher.publish(ONE, synced=True)
+    seen = published(region)
+    second = publisher.publish(TWO, synced=True)
+
+    assert (3 << 40 | 1, 3 << 40 | 2) == (first, second)
+    assert (b"one", b"two") == (seen, published(region))
+    control = region.control
+    assert (second, 2000, 2) == (control.publication, control.data_version, control.publications)
+    assert control.published_at > 0
+
+
+def test_the_last_two_files_stay(region: Region) -> None:
+    """A reader of the word before finds its file; older ones take no room."""
+    publisher = Publisher(region, 1)
+    words = [publisher.publish(ONE, synced=True) for _ in range(4)]
+
+    assert {snapshot_name(word) for word in words[2:]} == set(region.names("snapshot."))
+
+
+def test_a_larger_word_is_never_touched(region: Region) -> None:
+    """A superseded leader that wakes up neither takes the word back nor removes what is newer."""
+    late, leader = Publisher(region, 1), Publisher(region, 2)
+    late.publish(ONE, synced=True)
+    word = leader.publish(TWO, synced=True)
+    for _ in range(3):
+        late.publish(ONE, synced=True)
+
+    assert word == region.control.publication
+    assert b"two" == published(region)
+
+
+def test_a_retired_region_stays_retired(region: Region) -> None:
+    """Nobody is led back into a region that was given up."""
+    publisher = Publisher(region, 1)
+    publisher.publish(ONE, synced=True)
+    region.control.retire()
+    publisher.publish(TWO, synced=True)
+
+    assert publisher.heal()
+    assert RETIRED == region.control.publication
+
+
+def test_no_room(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room the former publication stays as it was, and the next try succeeds."""
+    publisher = Publisher(region, 1)
+    word = publisher.publish(ONE, synced=True)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "allocate", full)
+        with pytest.raises(OSError, match="no room"):
+            publisher.publish(TWO, synced=True)
+
+    assert (word, b"one") == (region.control.publication, published(region))
+    assert [snapshot_name(word)] == region.names("snapshot.")
+    assert word < publisher.publish(TWO, synced=True)
+    assert b"two" == published(region)
+
+
+# Healing
+
+
+def test_nothing_to_heal(region: Region) -> None:
+    """Before the first publication, and while all is well, nothing is repaired."""
+    publisher = Publisher(region, 1)
+    assert publisher.heal()
+    publisher.publish(EMPTY, synced=False)
+
+    assert publisher.heal()
+
+
+def test_a_word_turned_back_is_repaired(region: Region) -> None:
+    """The word of a superseded leader does not last."""
+    publisher = Publisher(region, 2)
+    word = publisher.publish(TWO, synced=True)
+    region.control.publication = 1 << 40 | 9
+
+    assert publisher.heal()
+    assert word == region.control.publication
+
+
+def test_what_somebody_could_not_read_is_published_again(region: Region) -> None:
+    """A report about the present publication asks for another one; one about an earlier publication does not."""
+    publisher = Publisher(region, 1)
+    first = publisher.publish(ONE, synced=True)
+    second = publisher.publish(ONE, synced=True)
+    region.control.damaged = first
+    assert publisher.heal()
+
+    region.control.damaged = second
+    assert not publisher.heal()
+    publisher.publish(ONE, synced=True)
+    assert publisher.heal()
+
+
+def test_a_file_that_was_removed(region: Region) -> None:
+    """A publication without its file has to be made again."""
+    publisher = Publisher(region, 1)
+    os.unlink(region.join(snapshot_name(publisher.publish(ONE, synced=True))))
+
+    assert not publisher.heal()

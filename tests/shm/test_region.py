@@ -1,0 +1,272 @@
+"""A region: all who open it meet, whatever has become of it."""
+
+import errno
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from fbshared.core.model import EMPTY
+from fbshared.errors import CorruptError, RegionError
+from fbshared.shm import files
+from fbshared.shm.control import CONTROL_SIZE
+from fbshared.shm.publisher import Publisher
+from fbshared.shm.region import Region, now_ms, process_start, region_digest, snapshot_name
+from fbshared.shm.ring import CHUNK, HEADER, Ring
+
+
+def test_two_openers_meet(shared_directory: Path, region: Region) -> None:
+    """Who opens the same region maps the same page."""
+    other = Region(str(shared_directory), "digest")
+    other.control.beat = 17
+
+    assert region.identity == other.identity
+    assert 17 == region.control.beat
+    other.close()
+    assert 17 == other.control.beat
+
+
+def test_all_of_many_openers_meet(shared_directory: Path) -> None:
+    """However many come at the same moment, one region is born."""
+    barrier, opened = threading.Barrier(8), list[Region]()
+
+    def open_it() -> None:
+        barrier.wait()
+        opened.append(Region(str(shared_directory), "race"))
+
+    threads = [threading.Thread(target=open_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert 8 == len(opened)
+    assert 1 == len({region.identity for region in opened})
+    assert all(region.intact() for region in opened)
+    assert ["control"] == os.listdir(opened[0].path)
+    for region in opened:
+        region.close()
+
+
+def test_its_place(shared_directory: Path, region: Region) -> None:
+    """The path tells user and layout, and both directories are this user's alone."""
+    path = Path(region.path)
+
+    assert shared_directory / f"fbshared-{os.geteuid()}" / "1-digest" == path
+    assert [0o700, 0o700] == [place.stat().st_mode & 0o777 for place in (path, path.parent)]
+    assert CONTROL_SIZE == os.path.getsize(region.join("control"))
+    assert abs(now_ms() - region.control.born_at) < 60_000
+
+
+def test_digests() -> None:
+    """Each part counts, where one ends too, and none can be read in the result."""
+    digests = [
+        region_digest(*parts)
+        for parts in (("secret", "url"), ("secretu", "rl"), ("secret",), ("url", "secret"), ("\ud800",))
+    ]
+
+    assert 5 == len(set(digests))
+    assert all(len(digest) == 16 and "secret" not in digest for digest in digests)
+    assert digests[0] == region_digest("secret", "url")
+
+
+# Removal and damage
+
+
+def test_a_removal_is_noticed(shared_directory: Path, region: Region) -> None:
+    """A region whose path leads elsewhere or nowhere is not intact, and the next opener makes another one."""
+    assert region.intact()
+    shutil.rmtree(region.path)
+    assert not region.intact()
+    assert [] == region.names("")
+
+    other = Region(str(shared_directory), "digest")
+    assert region.identity != other.identity
+    assert (False, True) == (region.intact(), other.intact())
+    other.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"short", bytes(CONTROL_SIZE), b"\xff" * CONTROL_SIZE])
+def test_a_damaged_page_is_replaced(shared_directory: Path, region: Region, content: bytes) -> None:
+    """A page that is no page of this layout makes room for a new region; who mapped the old one keeps its bytes."""
+    region.control.beat = 5
+    files.replace(region.path, "control", [content]) if content else Path(region.join("control")).write_bytes(b"")
+    if not content:  # truncated under us: the page must not be touched any more
+        os.truncate(region.join("control"), 0)
+    other = Region(str(shared_directory), "digest")
+
+    assert region.identity != other.identity if content else other.intact()
+    assert other.intact()
+    other.close()
+
+
+@pytest.mark.parametrize("make", [lambda path: os.mkdir(path), lambda path: os.symlink("/etc/passwd", path)])
+def test_something_else_in_its_place(shared_directory: Path, make: object) -> None:
+    """What is no file is refused and not removed."""
+    home = shared_directory / f"fbshared-{os.geteuid()}"
+    (home / "1-digest").mkdir(mode=0o700, parents=True)
+    home.chmod(0o700)
+    make(home / "1-digest" / "control")  # type: ignore[operator]
+
+    with pytest.raises(RegionError):
+        Region(str(shared_directory), "digest")
+
+
+def test_a_root_that_does_not_exist(shared_directory: Path) -> None:
+    """The error names the path."""
+    with pytest.raises(RegionError, match="fbshared-") as caught:
+        Region(str(shared_directory / "missing"), "digest")
+
+    assert errno.ENOENT == caught.value.errno
+
+
+def test_no_room_for_a_region(shared_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is an error of the region, with the system's number."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "allocate", full)
+        with pytest.raises(RegionError) as caught:
+            Region(str(shared_directory), "digest")
+
+    assert errno.ENOSPC == caught.value.errno
+
+
+def test_a_directory_that_keeps_vanishing(shared_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for a region ends."""
+
+    def gone(*_: object, **__: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "create", gone)
+        with pytest.raises(RegionError) as caught:
+            Region(str(shared_directory), "digest")
+
+    assert errno.EBUSY == caught.value.errno
+
+
+def test_somebody_is_faster(shared_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose page is born second opens the first."""
+    real, tries = files.map_file, []
+
+    def late(path: str) -> files.MappedFile:
+        tries.append(path)
+        if len(tries) == 1:
+            raise FileNotFoundError(errno.ENOENT, "not yet")
+        return real(path)
+
+    first = Region(str(shared_directory), "digest")
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "map_file", late)
+        second = Region(str(shared_directory), "digest")
+
+    assert first.identity == second.identity
+    first.close()
+    second.close()
+
+
+# Snapshots
+
+
+def test_a_snapshot_that_is_gone(region: Region) -> None:
+    """A publication without a file is told from a damaged one."""
+    with pytest.raises(FileNotFoundError):
+        region.snapshot(7)
+
+
+def test_a_snapshot_outlives_its_name(region: Region) -> None:
+    """Who has it open reads on; it holds no descriptor."""
+    word = Publisher(region, 1).publish(EMPTY, synced=True)
+    before = len(os.listdir("/proc/self/fd"))
+    snapshot = region.snapshot(word)
+    after = len(os.listdir("/proc/self/fd"))
+    os.unlink(region.join(snapshot_name(word)))
+
+    assert [] == list(snapshot.items())
+    assert after - before <= 1  # the mapping's own
+
+
+def test_a_snapshot_under_another_name(region: Region) -> None:
+    """A renamed file is not believed."""
+    word = Publisher(region, 1).publish(EMPTY, synced=True)
+    os.rename(region.join(snapshot_name(word)), region.join(snapshot_name(word + 1)))
+
+    with pytest.raises(CorruptError):
+        region.snapshot(word + 1)
+
+
+# Rings
+
+
+def test_a_ring_in_a_file(region: Region) -> None:
+    """Another process sees records as they come, through chunks that appear as they are needed."""
+    ring = region.new_ring(3)
+    idle = os.path.getsize(ring.file.path)
+    file = files.map_file(ring.file.path)
+    reader = Ring(file.piece(0, HEADER), lambda number: file.piece(HEADER + number * CHUNK, CHUNK))
+    records = [bytes([number]) * 30_000 for number in range(1, 30)]
+    found, position, dropped = [], 0, 0
+    for record in records:
+        if not ring.push(record):
+            dropped += 1
+            read, position, _ = reader.read(position, 100)
+            found += [each for each, _ in read]
+            reader.advance(1, position)
+            assert ring.push(record)
+    found += [each for each, _ in reader.read(position, 100)[0]]
+
+    assert records == found
+    assert (HEADER, HEADER + 3 * CHUNK) == (idle, os.path.getsize(ring.file.path))
+    assert dropped == ring.dropped == reader.dropped
+    assert (region.identity, (os.getpid(), process_start(os.getpid()))) == (reader.identity, reader.owner)
+    ring.file.close()
+    file.close()
+
+
+def test_a_ring_name_is_never_taken_twice(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that exists is not used."""
+    names = iter(["same", "t1", "same", "t2", "t3", "other"])
+    with monkeypatch.context() as patched:
+        patched.setattr("secrets.token_hex", lambda _: next(names, "rest"))
+        first, second = region.new_ring(2), region.new_ring(2)
+
+    assert first.name != second.name
+    first.file.close()
+    second.file.close()
+
+
+def test_no_room_for_a_chunk(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ring that cannot grow is full; with room again it goes on."""
+    ring = region.new_ring(4)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "allocate", full)
+        assert not ring.push(b"a")
+    assert ring.push(b"b")
+
+    assert 1 == ring.dropped
+    assert [b"b"] == [record for record, _ in ring.read(0, 10)[0]]
+    ring.file.close()
+
+
+# Processes
+
+
+def test_process_start() -> None:
+    """A living process has a start time, and a number without a process has none."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert process_start(os.getpid()) > 0
+    assert 0 == process_start(child)
+    assert 0 == process_start(0)
