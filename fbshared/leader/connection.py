@@ -6,7 +6,6 @@ versions, and because its close from another thread waits for seconds.
 
 from __future__ import annotations
 
-import select
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import websocket
 from websocket import ABNF
 
+from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.control import SyncError
 
 __all__ = ["Connection", "ConnectionSettings", "Ended"]
@@ -44,6 +44,15 @@ class Ended(Exception):  # noqa: N818 - an end, not an error
         self.retry_after = retry_after
 
 
+class _Socket(websocket.WebSocket):
+    def send_close(self, status: int = websocket.STATUS_NORMAL, reason: str | bytes = b"") -> None:
+        """Say goodbye. A peer that is gone already must not hide the code of the close frame that is answered."""
+        try:
+            super().send_close(status, reason)
+        except (OSError, websocket.WebSocketException):
+            pass
+
+
 class Connection:
     """An open connection. ``Ended`` is raised by everything that finds it closed."""
 
@@ -57,6 +66,7 @@ class Connection:
                 suppress_origin=True,
                 sslopt=dict(settings.sslopt or {}),
                 skip_utf8_validation=True,
+                class_=_Socket,
                 **settings.proxy,
             )
         )
@@ -65,14 +75,14 @@ class Connection:
         """Send one text message."""
         _translated(lambda: self._socket.send(text))
 
-    def ready(self, wake: Any, timeout: float) -> bool:
+    def ready(self, wake: Wake, timeout: float) -> bool:
         """Wait until something can be read, ``wake`` is set, or ``timeout`` seconds are over."""
         sock = self._socket.sock
         if sock is None:
             raise Ended(SyncError.CLOSED, _NO_FRAME)
         if isinstance(sock, ssl.SSLSocket) and sock.pending():
             return True
-        return sock in _translated(lambda: select.select([sock, wake], [], [], max(timeout, 0.0)))[0]
+        return sock.fileno() in _translated(lambda: wait_for((sock.fileno(), wake.fileno()), timeout))
 
     def receive(self) -> bytes | None:
         """The next message's bytes, None for what is none."""
@@ -89,12 +99,9 @@ class Connection:
 
     def close(self) -> None:
         """Say goodbye without waiting for an answer, and close the socket."""
-        try:
-            if self._socket.sock is not None:
-                self._socket.sock.settimeout(0.5)
-                self._socket.send_close()
-        except (OSError, websocket.WebSocketException):
-            pass  # it is closed already
+        if self._socket.sock is not None:
+            self._socket.sock.settimeout(0.5)
+            self._socket.send_close()
         self.drop()
 
     def drop(self) -> None:

@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import random
-import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import requests
 from fbshared.core.events import payload
 from fbshared.errors import MessageError
 from fbshared.leader.rings import Batch, Rings
-from fbshared.leader.wake import Wake
+from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import Control, DeliveryState
 from fbshared.shm.region import now_ms
@@ -109,7 +108,7 @@ class Delivery:
         """Deliver until ``halt`` is set or the lead is lost."""
         while not halt.is_set() and self._holds():
             self.healthy_until = time.monotonic() + 5.0
-            ready = select.select([self._bell.fileno(), halt.fileno()], [], [], TICK)[0]
+            ready = wait_for((self._bell.fileno(), halt.fileno()), TICK)
             urgent = self._bell.fileno() in ready and self._bell.silence()
             if not halt.is_set():
                 self._tick(halt, urgent=urgent)

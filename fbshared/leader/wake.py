@@ -1,12 +1,24 @@
-"""An event that ``select`` can wait for."""
+"""An event that can be waited for together with sockets."""
 
 from __future__ import annotations
 
 import os
 import select
 import threading
+from collections.abc import Iterable
 
-__all__ = ["Wake"]
+__all__ = ["Wake", "wait_for"]
+
+
+def wait_for(fds: Iterable[int], timeout: float) -> set[int]:
+    """Those of these descriptors that can be read, or are at their end, after at most ``timeout`` seconds."""
+    timeout = max(timeout, 0.0)
+    if not hasattr(select, "poll"):  # pragma: no cover - eventlet takes it away
+        return set(select.select(list(fds), [], [], timeout)[0])
+    poll = select.poll()  # select refuses the descriptors above 1023 of a busy server
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return {fd for fd, _ in poll.poll(timeout * 1000)}
 
 
 class Wake:
@@ -14,6 +26,7 @@ class Wake:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
         self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._set = False
@@ -33,17 +46,20 @@ class Wake:
         """Let them wait again."""
         with self._mutex:
             if self._set and self._read >= 0:
-                os.read(self._read, 1)
                 self._set = False
+                try:
+                    os.read(self._read, 1)
+                except BlockingIOError:
+                    pass  # an exception struck in the middle of ``set``
 
     def fileno(self) -> int:
-        """What ``select`` waits for."""
+        """What can be waited for."""
         return self._read
 
     def wait(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds; whether it is set."""
         if not self._set:
-            select.select([self._read], [], [], max(timeout, 0.0))
+            wait_for((self._read,), timeout)
         return self._set
 
     def close(self) -> None:
