@@ -14,11 +14,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from types import FrameType
 
 __all__ = ["run_soon", "wait_until_gone"]
 
 _COUNTS_AFTER_HOOKS = (3, 13) <= sys.version_info[:2] <= (3, 14) and sys.implementation.name == "cpython"
-_waiting: deque[tuple[int, Callable[[], None]]] = deque()
+_waiting: deque[tuple[int, FrameType, int, Callable[[], None]]] = deque()
 
 
 def wait_until_gone(thread: threading.Thread, deadline: float) -> None:
@@ -29,21 +30,40 @@ def wait_until_gone(thread: threading.Thread, deadline: float) -> None:
 
 
 def run_soon(call: Callable[[], None]) -> None:
-    """Call this in this process when the running fork has returned, or at once where nobody counts then."""
-    if not _COUNTS_AFTER_HOOKS or threading.current_thread() is not threading.main_thread():
+    """As a fork hook itself does: call this when the running fork has returned, or at once where nobody counts then."""
+    forker = sys._getframe(1).f_back  # this function's caller is the hook
+    if not _COUNTS_AFTER_HOOKS or forker is None or threading.current_thread() is not threading.main_thread():
         call()
         return
-    _waiting.append((os.getpid(), call))
+    _waiting.append((os.getpid(), forker, forker.f_lasti, call))
+    _ask()
+
+
+def _ask() -> None:
     if ctypes.pythonapi.Py_AddPendingCall(_callback, None) != 0:
         _run_waiting(None)  # the interpreter's list is full
 
 
 def _run_waiting(_: object) -> int:
-    while _waiting:
-        pid, call = _waiting.popleft()
-        if pid == os.getpid():  # a child may inherit what its parent had not come to yet
+    for _ in range(len(_waiting)):
+        pid, forker, instruction, call = _waiting.popleft()
+        if pid != os.getpid():
+            continue  # a child may inherit what its parent had not come to yet
+        if _is_inside(forker, instruction):
+            _waiting.append((pid, forker, instruction, call))
+        else:
             call()
+    if _waiting:
+        _ask()
     return 0
+
+
+def _is_inside(forker: FrameType, instruction: int) -> bool:
+    """Whether the fork's remaining hooks run: any Python code of theirs is a safe moment too, but not the one."""
+    frame = sys._getframe(1).f_back
+    while frame is not None and frame.f_back is not forker:
+        frame = frame.f_back
+    return frame is not None and forker.f_lasti == instruction
 
 
 _callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_run_waiting)

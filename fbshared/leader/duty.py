@@ -130,12 +130,12 @@ class Duty:
         with self._mutex:
             self._pauses += 1
             self._halt.set()
-            threads = [self._thread, *self._workers]
+            thread = self._thread
         deadline = time.monotonic() + _PAUSE_LIMIT
-        for thread in threads:
-            if thread is not None and thread is not threading.current_thread():
-                thread.join(max(deadline - time.monotonic(), 0.0))
-                afterwards.wait_until_gone(thread, deadline)
+        if thread is not None and thread is not threading.current_thread():
+            # It waits for the others itself, also for those that it was about to start.
+            thread.join(max(deadline - time.monotonic(), 0.0))
+            afterwards.wait_until_gone(thread, deadline)
 
     def resume(self) -> None:
         """After the fork, in the parent: go on."""
@@ -231,6 +231,7 @@ class Duty:
         deadline = time.monotonic() + _END_LIMIT
         for thread in self._workers:
             thread.join(max(deadline - time.monotonic(), 0.0))
+            afterwards.wait_until_gone(thread, deadline)
         self._workers = [thread for thread in self._workers if thread.is_alive()]
 
     def _end_term(self) -> None:
