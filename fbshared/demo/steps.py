@@ -42,11 +42,17 @@ class Stage:
         region = next(iter(read_regions(self.workers.directory)), None)
         return region.leader_pid if region is not None and region.well else 0
 
-    def new_leader(self, old: int) -> int:
-        """The next process that leads and has synced, 0 when there is none in time."""
-        self.wait(lambda: self.leader() not in (0, old))
-        new = self.leader()
-        return 0 if new == old else new
+    def new_leader(self, old: int, connections: int) -> int:
+        """The next process that leads and has synced over a new connection, 0 when there is none in time."""
+        found = 0
+
+        def is_there() -> bool:
+            nonlocal found
+            newest = self.server.connections[-1]
+            found = self.leader() if newest.number > connections and newest.cursors else 0
+            return found not in (0, old)
+
+        return found if self.wait(is_there) else 0
 
     def recent(self, seconds: float = 0.3) -> list[Answer]:
         """The answers of the last moments."""
@@ -110,10 +116,10 @@ def freeze_the_leader(stage: Stage) -> None:
     """
     old = stage.leader()
     stage.story.chapter(f"the leader, process {old}, is frozen with SIGSTOP")
-    frozen = time.monotonic()
+    connections, frozen = len(stage.server.connections), time.monotonic()
     os.kill(old, signal.SIGSTOP)
     try:
-        new = stage.new_leader(old)
+        new = stage.new_leader(old, connections)
         took = time.monotonic() - frozen
     finally:
         os.kill(old, signal.SIGCONT)
@@ -139,28 +145,28 @@ def kill_the_leader(stage: Stage) -> None:
     if old in (0, stage.workers.master):
         stage.story.promise(False, "no worker leads: there is nobody to kill")
         return
-    killed = time.monotonic()
+    connections, killed = len(stage.server.connections), time.monotonic()
     os.kill(old, signal.SIGKILL)
-    new = stage.new_leader(old)
+    new = stage.new_leader(old, connections)
     took = time.monotonic() - killed
     stage.story.promise(
         new != 0 and took <= TAKEOVER_LIMIT,
         f"process {new} leads and is in sync {took * 1000:.0f} ms later" if new else "nobody leads any more",
     )
-    report_answers(stage, killed)
     stage.wait(lambda: len({a.pid for a in stage.recent()} - {old}) == WORKERS)
     cut_off = counted(stage.traffic.cut_off, "request")
     stage.story.says(f"the kill cut {cut_off} off; gunicorn has a new worker")
     watch(stage)
+    report_answers(stage, killed)
 
 
 def report_answers(stage: Stage, since: float) -> None:
     """Whether all that was asked since then got what the server says."""
     answers = [answer for answer in stage.traffic.answers if answer.asked >= since]
     wrong = [answer for answer in answers if answer.variation != stage.choice.after]
-    stage.story.promise(
-        not wrong, f"evaluation went on: {len(answers):,} answers meanwhile, {len(wrong)} of them wrong"
-    )
+    stage.story.promise(not wrong, f"evaluation went on: {len(answers):,} answers, {len(wrong)} of them wrong")
+    for (pid, value, reason), times in Counter((a.pid, repr(a.value), a.reason) for a in wrong).items():
+        stage.story.says(f"worker {pid} answered {value} {times} times: {reason}")
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -185,7 +191,8 @@ def count_events(stage: Stage) -> None:
     stage.story.says(
         f"{sum(events.values()):,} events reached FeatBit, {extra} of them of requests cut off by the kill"
     )
-    stage.story.promise(lost == 0, f"{counted(lost, 'event')} lost, {repeated} delivered twice")
+    batch = ", the batch that was on its way when its leader ended" if repeated else ""
+    stage.story.promise(lost == 0, f"{counted(lost, 'event')} lost, {repeated} delivered twice{batch}")
     stage.story.promise(not stage.traffic.refused, f"{counted(len(stage.traffic.refused), 'request')} failed")
     made = counted(len(stage.server.connections), "connection")
     stage.story.says(f"{made} in the whole run: one for each time that somebody led")
