@@ -95,9 +95,10 @@ class Election:
         epoch = self._region.control.epoch
         patience = self._watch(epoch)
         if self._try_lock(epoch):
-            term = self._step_up(epoch)
-            self.close()
-            return term
+            try:
+                return self._step_up(epoch)
+            finally:
+                self.close()
         if patience >= self._stale_limit or self._leader_is_gone():
             # The lock of the next epoch may be held by a candidate that stopped there: then one further each time.
             return self._step_up(epoch, beyond=int(patience // self._stale_limit))

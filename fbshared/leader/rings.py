@@ -130,13 +130,13 @@ class Rings:
             log.warning("%s is not drained: %s", name, error)
 
     def _attend(self, name: str, followed: Followed, now: float) -> None:
+        if followed.position > followed.ring.tail:
+            # A superseded leader of four epochs ago shares this leader's word and turned it back.
+            followed.ring.advance(self._epoch, followed.position)
         if followed.own:
             if name not in self._own() and followed.ring.backlog() == 0:
                 self._forget(name, followed)  # given up by this process, and empty
             return
-        if followed.position > followed.ring.tail:
-            # A superseded leader of four epochs ago shares this leader's word and turned it back.
-            followed.ring.advance(self._epoch, followed.position)
         if followed.adopted_at is None:
             if files.lock_owner(followed.file.fd):
                 followed.adopted_at = now
@@ -157,20 +157,19 @@ class Rings:
 
     def _records(self, followed: Followed, most: int) -> list[Collected]:
         ring = followed.ring
-        position = max(followed.position, ring.tail)
-        if ring.head <= position:
-            return []
-        try:
-            records, end, corrupt = ring.read(position, most)
-        except OSError:
-            return []  # out of descriptors or memory: the next tick tries again
-        if corrupt:
+        followed.position = max(followed.position, ring.tail)
+        while ring.head > followed.position:
+            try:
+                records, end, corrupt = ring.read(followed.position, most)
+            except OSError:
+                break  # out of descriptors or memory: the next tick tries again
+            if records or not corrupt:
+                return [Collected(record, followed, behind) for record, behind in records]
             self._region.control.records_corrupt += corrupt
-            log.warning("%d damaged records in a ring are passed over", corrupt)
-            if not records:
-                followed.position = end
-                ring.advance(self._epoch, end)
-        return [Collected(record, followed, behind) for record, behind in records]
+            log.warning("a damaged record in a ring is passed over")
+            followed.position = end
+            ring.advance(self._epoch, end)
+        return []
 
 
 def _reader(file: files.MappedFile) -> Ring:
