@@ -160,11 +160,14 @@ class Delivery:
 
     def _offer(self, batch: Batch, limit: float) -> None:
         """Post a batch, in halves where the whole is refused, and advance over what is done with."""
-        insights = list(self._insights(batch))
+        insights = [insight for entry in batch if (insight := _insight(entry.record)) is not None]
         status = self._post(insights, limit) if insights else 200
         if 200 <= status < 300:
             self._rings.accept(batch)
             self._control.events_delivered += len(insights)
+            if len(insights) < len(batch):
+                self._control.records_corrupt += len(batch) - len(insights)
+                self._tell("record", "a ring holds records that are no events; they are dropped and counted")
         elif status in _SPLIT and len(batch) > 1:
             middle = len(batch) // 2
             self._offer(batch[:middle], limit)
@@ -176,25 +179,12 @@ class Delivery:
         else:
             raise _Refused(status)
 
-    def _insights(self, batch: Batch) -> Iterator[dict[str, Any]]:
-        for entry in batch:
-            try:
-                yield payload(entry.record)
-            except MessageError:
-                self._control.records_corrupt += 1
-                self._tell("record", "a ring holds records that are no events; they are dropped and counted")
-
     def _post(self, insights: Iterable[dict[str, Any]], limit: float) -> int:
         settings = self._settings
         if self._session is None:
             self._session = requests.Session()
-            self._session.headers.update(
-                {
-                    "Authorization": settings.secret,
-                    "User-Agent": settings.user_agent,
-                    "Content-Type": "application/json",
-                }
-            )
+            self._session.headers.update({"User-Agent": settings.user_agent, "Content-Type": "application/json"})
+            self._session.auth = self._authorised
         limit = max(limit, 0.05)
         timeout = (min(settings.connect_timeout, limit), min(settings.read_timeout, limit))
         self.healthy_until = time.monotonic() + sum(timeout) + 5.0
@@ -214,6 +204,11 @@ class Delivery:
             raise _Later(answer.status_code, _retry_after(answer.headers.get("Retry-After")))
         return answer.status_code
 
+    def _authorised(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Not a plain header: an entry for the host in the user's netrc file would replace it."""
+        request.headers["Authorization"] = self._settings.secret
+        return request
+
     def _show(self, state: DeliveryState, status: int, wait: float) -> None:
         control = self._control
         if control.delivery_state != state:
@@ -232,6 +227,13 @@ class Delivery:
         session, self._session = self._session, None
         if session is not None:
             session.close()
+
+
+def _insight(record: bytes) -> dict[str, Any] | None:
+    try:
+        return payload(record)
+    except MessageError:
+        return None
 
 
 def _retry_after(value: str | None) -> float:
