@@ -178,6 +178,24 @@ def test_a_stopped_leader_is_replaced_and_does_no_harm(crew: Crew, server: FeatB
     assert set() == crew.lacking(traffic.finish())
 
 
+def test_an_awakening_is_no_takeover(crew: Crew, server: FeatBitServer) -> None:
+    """When all processes stood still for longer than the stale limit, as in a frozen container, the leader stays."""
+    stale = 1.0
+    crew.start(3, leader_stale_limit=stale)
+    leader, control = crew.leader(), crew.control()
+    epoch = control.epoch
+    for process in crew.processes:
+        process.signal(signal.SIGSTOP)
+    time.sleep(2 * stale)  # frozen
+    for process in [*crew.followers(), leader]:
+        process.signal(signal.SIGCONT)
+    beat = control.beat
+
+    assert crew.until(lambda: control.beat > beat + stale / 0.05, 10)
+    assert epoch == control.epoch
+    assert 1 == len(server.connections)
+
+
 def _publish(crew: Crew, server: FeatBitServer, leader: Process) -> None:
     del leader
     raw = server.flag("number")
