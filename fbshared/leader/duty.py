@@ -63,6 +63,7 @@ class Duty:
         self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._pauses = 0
         self._stopped = False
+        self._going = False  # whether the thread has not decided to end
         self._thread: threading.Thread | None = None
         self._workers: list[threading.Thread] = []
         self._election = Election(region, settings.stale_limit, time.monotonic)
@@ -79,9 +80,8 @@ class Duty:
 
     @property
     def runs(self) -> bool:
-        """Whether its thread is alive."""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+        """Whether its thread runs."""
+        return self._going
 
     @property
     def seed(self) -> tuple[Dataset, bool]:
@@ -96,17 +96,19 @@ class Duty:
     def start(self) -> None:
         """Run, unless it runs, is stopped or paused."""
         with self._mutex:
-            if self._stopped or self._pauses or self.runs:
+            if self._stopped or self._pauses:
                 return
-            _running.add(self)
             self._halt.clear()
+            if self._going:
+                return  # a pause did not last until its end
+            _running.add(self)
             thread = threading.Thread(target=self._run, name="fbshared", daemon=True)
             try:
                 thread.start()
             except RuntimeError as error:  # no more threads, or the interpreter is shutting down
                 self._tell(f"this process cannot stand for the lead: {error}")
                 return
-            self._thread = thread
+            self._thread, self._going = thread, True
 
     def stop(self, deadline: float) -> None:
         """End for good, with a last round of delivery, until ``deadline`` on the monotonic clock at most."""
@@ -124,6 +126,7 @@ class Duty:
         if leadership is not None:
             leadership.delivery.last_round(deadline)
             leadership.end()
+        self._close_halt()
 
     def pause(self) -> None:
         """Before a fork: bring all threads to their end, for half a second at most."""
@@ -152,6 +155,22 @@ class Duty:
             self.leadership.drop()
 
     def _run(self) -> None:
+        try:
+            while self._goes_on():
+                self._work()
+        except BaseException:
+            self._going = False
+            raise
+        if self._stopped and self.leadership is None:
+            self._close_halt()
+
+    def _goes_on(self) -> bool:
+        """Whether nobody asked for the end, or it was taken back meanwhile: a fork does not wait for a slow request."""
+        with self._mutex:
+            self._going = not self._stopped and not self._halt.is_set() and bool(self._cell.words[0])
+            return self._going
+
+    def _work(self) -> None:
         if self.leadership is not None:
             self._start_workers()
         while not self._halt.is_set() and self._cell.words[0]:
@@ -164,6 +183,11 @@ class Duty:
                 self._tell(f"the shared directory cannot be used: {error.strerror}")
             self._halt.wait(TICK)
         self._join_workers()
+
+    def _close_halt(self) -> None:
+        """Close what everybody waits for, unless a request that hangs will still come back to it."""
+        if not any(thread.is_alive() for thread in self._workers):
+            self._halt.close()
 
     def _step(self, now: float) -> None:
         due = now >= self._house_at

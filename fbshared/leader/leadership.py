@@ -96,6 +96,7 @@ class Leadership:
     def drop(self) -> None:
         """In a forked child: close the copies of descriptors, and touch nothing that is shared."""
         self.sync.drop()
+        self.rings.close()
         self.bell.close()
         self.term.close()
 

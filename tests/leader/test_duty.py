@@ -1,0 +1,498 @@
+"""A duty stands for the lead, leads, pauses around a fork, and ends in time."""
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fbshared.core import events
+from fbshared.core.model import FLAG
+from fbshared.core.wire import insight_url
+from fbshared.leader import duty as duty_module
+from fbshared.leader.connection import ConnectionSettings
+from fbshared.leader.delivery import DeliverySettings
+from fbshared.leader.duty import Duty
+from fbshared.leader.leadership import DutySettings
+from fbshared.leader.sync import SyncSettings
+from fbshared.shm.bell import ring_bell
+from fbshared.shm.control import RETIRED, SyncState
+from fbshared.shm.region import OwnRing, Region, snapshot_name
+from fbshared.testing import FeatBitServer, flag
+
+Eventually = Callable[..., bool]
+MAPPED = 2  # descriptors of a ring that was used: its mappings live as long as the test's object
+
+
+def settings_for(server: FeatBitServer, stale_limit: float = 10.0) -> DutySettings:
+    return DutySettings(
+        sync=SyncSettings(
+            url=server.streaming_url,
+            secret=server.secret,
+            connection=ConnectionSettings(user_agent="test/1", timeout=2.0),
+            first_retry=0.05,
+        ),
+        delivery=DeliverySettings(
+            url=insight_url(server.event_url),
+            secret=server.secret,
+            user_agent="test/1",
+            flush_interval=0.02,
+            first_retry=0.01,
+        ),
+        stale_limit=stale_limit,
+    )
+
+
+class Post:
+    """A duty with what a member would give it."""
+
+    def __init__(self, region: Region, settings: DutySettings, seed: Any = None) -> None:
+        self.region = region
+        self.ring: OwnRing = region.new_ring(4)
+        self.lost: list[Duty] = []
+        self.duty = Duty(region, settings, lambda: {self.ring.name: self.ring}, self.lost.append, seed)
+
+    def put(self, name: str) -> None:
+        user = events.pack_user(events.make_packer(), {"key": name, "name": name})
+        assert self.ring.push(events.record(events.IDENTIFY, 1, user, events.IDENTIFY_TAIL))
+
+    @property
+    def flags(self) -> set[str]:
+        word = self.region.control.publication
+        if word in (0, RETIRED):
+            return set()
+        try:
+            return {key for key, _ in self.region.snapshot(word).keys(FLAG)}
+        except FileNotFoundError:
+            return set()
+
+    @property
+    def well(self) -> bool:
+        return self.duty.leads and self.region.control.sync_state == SyncState.OK
+
+
+Make = Callable[..., Post]
+
+
+def open_files() -> list[str]:
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.append(os.readlink(f"/proc/self/fd/{fd}"))
+        except FileNotFoundError:  # the listing's own
+            continue
+    return found
+
+
+@pytest.fixture
+def make(region: Region, server: FeatBitServer) -> Iterator[Make]:
+    made: list[Post] = []
+
+    def post(stale_limit: float = 10.0, seed: Any = None) -> Post:
+        made.append(Post(region, settings_for(server, stale_limit), seed))
+        return made[-1]
+
+    yield post
+    for each in made:
+        each.duty.stop(time.monotonic() + 10)
+        each.ring.file.close()
+
+
+def test_it_leads(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A started duty becomes the leader, publishes what FeatBit says, delivers events and shows life."""
+    post = make()
+    assert not post.duty.leads
+    post.duty.start()
+    post.duty.start()
+    post.put("a")
+
+    assert eventually(lambda: post.well)
+    assert eventually(lambda: {"dark-mode"} == post.flags)
+    assert eventually(lambda: server.event_count == 1)
+    beat = post.region.control.beat
+    assert eventually(lambda: post.region.control.beat > beat)
+    assert 1 == len(server.connections)
+
+
+def test_one_of_two_leads(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """The second waits, and takes over from what is published when the first ends."""
+    first, second = make(), make()
+    first.duty.start()
+    assert eventually(lambda: first.well)
+    second.duty.start()
+    assert not eventually(lambda: second.duty.leads, timeout=0.3)
+    first.duty.stop(time.monotonic() + 10)
+
+    assert eventually(lambda: second.well)
+    assert 1 == server.max_open_connections
+    assert server.connections[1].cursors[0] > 0
+    assert not first.duty.leads
+
+
+def test_stopping_delivers_what_is_left(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """An event that was put just before goes out; a second stop is nothing, and no start follows."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    post.put("last")
+    post.duty.stop(time.monotonic() + 10)
+    post.duty.stop(time.monotonic() + 10)
+    post.duty.start()
+
+    assert 1 == server.event_count
+    assert not post.duty.leads
+    assert 0 == post.region.control.leader_pid
+    assert server.wait_for(lambda s: s.connections[0].close_code == 1000)
+
+
+def test_stopping_has_an_end(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A server that does not answer costs the time that was given."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    server.insight_delay = 60
+    post.put("a")
+    assert server.wait_for(lambda s: s.event_count == 1)
+    before = time.monotonic()
+    post.duty.stop(before + 0.2)
+
+    assert time.monotonic() - before < 1.5
+    server.stop()
+
+
+def test_a_stop_before_the_start(make: Make) -> None:
+    """What never ran ends too."""
+    post = make()
+    post.duty.stop(time.monotonic())
+    post.duty.start()
+
+    assert not post.duty.leads
+
+
+def test_stopping_leaves_no_descriptor(
+    region: Region, server: FeatBitServer, make: Make, eventually: Eventually
+) -> None:
+    """Whoever makes and stops clients again and again does not run out of files."""
+    counts = []
+    for _ in range(4):
+        post = make()
+        post.duty.start()
+        assert eventually(lambda post=post: post.well)
+        post.duty.stop(time.monotonic() + 10)
+        post.ring.file.close()
+        assert server.wait_for(lambda s: s.open_connections == 0)
+        counts.append(len(os.listdir("/proc/self/fd")))
+
+    assert counts[1] >= counts[-1] - 2 * MAPPED
+
+
+# Pauses
+
+
+def test_a_fork_keeps_the_connection(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """The parent goes on with the same connection; the child has no leader's thread, and lets go of what it
+    inherited without harm."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(thread.name.startswith("fbshared") for thread in threading.enumerate()))
+    assert (child, 0) == os.waitpid(child, 0)
+    server.put_flag(flag("after"))
+
+    assert eventually(lambda: "after" in post.flags)
+    assert 1 == len(server.connections)
+    assert post.duty.leads
+
+
+def test_pauses_are_counted(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """Two forks at the same time: it goes on after the second."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    post.duty.pause()
+    post.duty.pause()
+    post.duty.resume()
+    post.duty.start()
+    beat = post.region.control.beat
+    assert not eventually(lambda: post.region.control.beat > beat, timeout=0.3)
+    post.duty.resume()
+
+    assert eventually(lambda: post.region.control.beat > beat)
+
+
+def test_a_pause_that_was_too_short(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A fork does not wait for a slow request, and the leader goes on afterwards all the same."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    server.insight_delay = 1.0
+    post.put("slow")
+    assert server.wait_for(lambda s: s.event_count == 1)
+    before = time.monotonic()
+    post.duty.pause()
+    assert time.monotonic() - before < 0.9
+    post.duty.resume()
+    server.insight_delay = 0
+    server.put_flag(flag("after"))
+
+    assert eventually(lambda: "after" in post.flags)
+    beat = post.region.control.beat
+    assert eventually(lambda: post.region.control.beat > beat + 20)
+    post.put("later")
+    assert eventually(lambda: server.event_count == 2)
+
+
+def test_a_pause_at_the_end_of_another(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """However closely pauses follow each other, it runs after the last."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    for _ in range(30):
+        post.duty.pause()
+        post.duty.resume()
+    server.put_flag(flag("after"))
+
+    assert eventually(lambda: "after" in post.flags)
+    assert 1 == len(server.connections)
+
+
+# What may happen to a leader
+
+
+def test_a_superseded_leader(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """Who finds a larger epoch closes its connection and waits again."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    region.control.epoch = 5
+
+    assert server.wait_for(lambda s: s.connections[0].closed_at)
+    assert eventually(lambda: post.well and region.control.epoch == 6)
+
+
+def test_a_removed_lock_file(region: Region, make: Make, eventually: Eventually) -> None:
+    """A leader whose lock file was removed stands for the lead again."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    os.unlink(region.join("leader.1.lock"))
+
+    assert eventually(lambda: region.control.epoch >= 2 and post.well)
+
+
+def test_a_removed_region(region: Region, make: Make, eventually: Eventually) -> None:
+    """It is given up, its member is told, and the data goes with it."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    shutil.rmtree(region.path)
+
+    assert eventually(lambda: post.lost)
+    assert RETIRED == region.control.publication
+    assert eventually(lambda: not post.duty.leads)
+    dataset, synced = post.duty.seed
+    assert synced
+    assert "dark-mode" in dataset.flags
+
+
+def test_a_retired_region(region: Region, make: Make, eventually: Eventually) -> None:
+    """Somebody else noticed first: a candidate leaves as well."""
+    leader, candidate = make(), make()
+    leader.duty.start()
+    assert eventually(lambda: leader.well)
+    candidate.duty.start()
+    region.control.retire()
+
+    assert eventually(lambda: leader.lost and candidate.lost)
+
+
+def test_a_region_removed_under_candidates(region: Region, make: Make, eventually: Eventually) -> None:
+    """A candidate that finds no directory gives the region up."""
+    leader, candidate = make(), make()
+    leader.duty.start()
+    assert eventually(lambda: leader.well)
+    leader.duty.pause()
+    shutil.rmtree(region.path)
+    candidate.duty.start()
+
+    assert eventually(lambda: candidate.lost)
+    assert RETIRED == region.control.publication
+
+
+def test_the_next_region_begins_with_the_data(
+    server: FeatBitServer, region: Region, make: Make, eventually: Eventually
+) -> None:
+    """A duty that is given the data of an earlier term publishes it without FeatBit."""
+    first = make()
+    first.duty.start()
+    assert eventually(lambda: first.well)
+    shutil.rmtree(region.path)
+    assert eventually(lambda: first.lost)
+    server.stop()
+    other = Region(str(Path(region.path).parent.parent), "digest")
+    second = Post(other, settings_for(server), first.duty.seed)
+    second.duty.start()
+
+    assert eventually(lambda: {"dark-mode"} == second.flags)
+    second.duty.stop(time.monotonic() + 10)
+    second.ring.file.close()
+    other.close()
+
+
+def test_an_unusable_directory(
+    region: Region,
+    make: Make,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An error of the system is said once, and it tries on."""
+    post = make()
+
+    def fail() -> None:
+        raise OSError(errno.EMFILE, "too many files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(post.duty._election, "poll", fail)
+        post.duty.start()
+        assert eventually(lambda: "too many files" in caplog.text)
+        assert not eventually(lambda: post.duty.leads, timeout=0.2)
+    assert eventually(lambda: post.well)
+
+    assert 1 == caplog.text.count("too many files")
+
+
+def test_a_term_that_cannot_begin(
+    region: Region, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that cannot get what it needs gives the lock back and tries again."""
+    post = make()
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "too many files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(duty_module, "Leadership", fail)
+        post.duty.start()
+        assert eventually(lambda: region.control.epoch >= 2)
+    assert eventually(lambda: post.well)
+
+
+def test_a_damaged_snapshot_is_published_again(region: Region, make: Make, eventually: Eventually) -> None:
+    """Somebody who could not read it gets another one within a second or two."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well and post.flags)
+    word = region.control.publication
+    region.control.damaged = word
+
+    assert eventually(lambda: region.control.publication > word)
+    assert eventually(lambda: {"dark-mode"} == post.flags)
+
+
+def test_a_damaged_snapshot_is_no_beginning(
+    server: FeatBitServer, region: Region, make: Make, eventually: Eventually
+) -> None:
+    """A new leader that cannot read what was published asks for everything, and publishes it."""
+    first, second = make(), make()
+    first.duty.start()
+    assert eventually(lambda: first.well and first.flags)
+    first.duty.stop(time.monotonic() + 10)
+    file = Path(region.join(snapshot_name(region.control.publication)))
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    os.unlink(file)
+    file.write_bytes(content)
+    second.duty.start()
+
+    assert eventually(lambda: second.well and second.flags)
+    assert [0] == server.connections[1].cursors
+
+
+def test_a_dead_thread_is_started_again(
+    server: FeatBitServer, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends the delivery's thread, another one follows."""
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    assert post.duty.leadership is not None
+    rings = post.duty.leadership.rings
+    real = rings.collect
+
+    def fail(_: int) -> Any:
+        rings.collect = real  # type: ignore[method-assign]
+        raise RuntimeError("a bug")
+
+    rings.collect = fail  # type: ignore[method-assign]
+    post.put("a")
+    ring_bell(post.region)
+
+    assert eventually(lambda: server.event_count == 1)
+
+
+def test_an_unreachable_server(
+    region: Region, server: FeatBitServer, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leader that cannot connect for long offers the lead to others; a refusal is no reason."""
+    monkeypatch.setattr(duty_module, "OFFER_AFTER", 0.1)
+    monkeypatch.setattr(duty_module, "OFFER_PAUSE", 0.3)
+    server.stop()
+    first, second = make(), make()
+    first.duty.start()
+    second.duty.start()
+    assert eventually(lambda: region.control.epoch >= 2)
+    assert region.control.unreachable >= 1
+    server.start()
+
+    assert eventually(lambda: first.well or second.well)
+    assert eventually(lambda: region.control.unreachable == 0)
+    assert 1 == server.max_open_connections
+
+
+def test_a_refused_leader_stays(
+    region: Region, server: FeatBitServer, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FeatBit refuses the environment and not the process: nobody takes over to try again."""
+    monkeypatch.setattr(duty_module, "OFFER_AFTER", 0.1)
+    server.refuse(4003)
+    first, second = make(), make()
+    first.duty.start()
+    assert eventually(lambda: region.control.sync_state == SyncState.REFUSED)
+    second.duty.start()
+
+    assert not eventually(lambda: region.control.epoch > 1, timeout=1.5)
+    assert 1 == len(server.connections)
+
+
+def test_dropping_touches_nothing(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A child that noticed its fork late closes its copies; the parent's lock, lead and connection stay."""
+    post = make()
+    post.duty.start()
+    assert eventually(lambda: post.well)
+    region.new_ring(2).file.close()
+    (other_ring,) = [name for name in region.names("ring.") if name != post.ring.name]
+    leadership = post.duty.leadership
+    assert leadership is not None
+    assert eventually(lambda: other_ring in leadership.rings._followed)
+    child = os.fork()
+    if child == 0:
+        post.duty.drop()
+        held = [path for path in open_files() if "leader." in path or "/bell" in path or other_ring in path]
+        os._exit(len(held) if leadership.term.fd == -1 else 99)
+    assert (child, 0) == os.waitpid(child, 0)
+
+    other = make()
+    other.duty.start()
+    assert not eventually(lambda: other.duty.leads, timeout=0.3)
+    assert post.duty.leads
+    assert region.control.leader_pid == os.getpid()
+    assert server.connections[0].closed_at is None
