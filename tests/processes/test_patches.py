@@ -54,6 +54,7 @@ def _patch(number: int) -> dict[str, Any]:
 def test_a_flag_and_its_segment_are_never_torn(crew: Crew, server: FeatBitServer) -> None:
     """No call of four processes that read at full speed ever sees two patches at once, or an older one again."""
     server.patch(**_patch(0))
+    server.put_flag(flag("member", rules=[rule(True, in_segment("bits"))], serve=False))
     workers = crew.start(4)
     for worker in workers:
         worker.ask("start", "watch")

@@ -249,6 +249,7 @@ class Watch(Loop):
 
     The flag ``paired`` says "in-N" to the members of a segment and "out-N" to all others, and the segment of patch
     N has the user of each bit that is set in N: a flag of one patch with a segment of another one is found out.
+    ``number`` is N too, and ``member``, which no patch changes, whether the user is in the segment.
     """
 
     def run(self) -> None:
@@ -270,7 +271,7 @@ class Watch(Loop):
     def _all(self, bit: int) -> int:
         states = Here.client.get_all_latest_flag_variations(user_of(f"bit-{bit}"))
         number = self._judge(bit, states.get_variation("paired"))
-        if states.get_variation("number") != number:
+        if states.get_variation("number") != number or states.get_variation("member") != bool(number >> bit & 1):
             self.wrong(["two patches in one call", states.to_json_dict()])
         return number
 
