@@ -80,7 +80,10 @@ class AllFlagStates:
 
     def get(self, key_name: str, default: Any = None) -> EvalDetail:
         """The detail of a flag; the default and ``flag not found`` where there is none."""
-        detail = self._details.get(key_name)
+        try:
+            detail = self._details.get(key_name)
+        except TypeError:  # a key that is no key
+            detail = None
         if detail is None:
             return EvalDetail(FLAG_NOT_FOUND, default, key_name, FLAG_NAME_UNKNOWN)
         self._on_get(key_name)

@@ -20,7 +20,7 @@ _SHARED_MEMORY = "/dev/shm"
 
 
 def _positive(name: str, value: object, longest: float = math.inf) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= longest:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf or value > longest:
         limit = "" if longest == math.inf else f" and at most {longest:g}"
         raise ConfigError(f"{name} must be a number greater than 0{limit}, not {value!r}")
 
@@ -46,6 +46,19 @@ def _kind(name: str, value: object, kind: type) -> None:
         raise ConfigError(f"{name} must be a {kind.__name__}, not {value!r}")
 
 
+def _text(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ConfigError(f"{name} must be a text, not {value!r}")
+
+
+def _login(name: str, value: object) -> None:
+    if value is not None:
+        match value:
+            case (str(), str()):
+                return
+        raise ConfigError(f"{name} must be a pair of user and password")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSocketConfig:
     """How the leader's websocket is made.
@@ -68,10 +81,14 @@ class WebSocketConfig:
         _positive("websocket.timeout", self.timeout, 10.0)
         if self.proxy_type not in (None, "http", "socks4", "socks4a", "socks5", "socks5h"):
             raise ConfigError(f"websocket.proxy_type is not known: {self.proxy_type!r}")
+        if self.sslopt is not None:
+            _kind("websocket.sslopt", self.sslopt, Mapping)
+        _text("websocket.proxy_host", self.proxy_host)
+        _login("websocket.proxy_auth", self.proxy_auth)
         if (self.proxy_host is None) != (self.proxy_port is None):
             raise ConfigError("websocket.proxy_host and websocket.proxy_port go together")
-        port = str(self.proxy_port or 1)
-        if not port.isdecimal() or not 0 < int(port) < 65536:
+        port = str(self.proxy_port)
+        if self.proxy_port is not None and (not port.isdecimal() or not 0 < int(port) < 65536):
             raise ConfigError(f"websocket.proxy_port is no port: {self.proxy_port!r}")
 
 
@@ -101,6 +118,10 @@ class HTTPConfig:
         _positive("http.read_timeout", self.read_timeout)
         if self.http_proxy is not None:
             _url("http.http_proxy", self.http_proxy, ("http", "https", "socks5", "socks5h"))
+        _login("http.http_proxy_auth", self.http_proxy_auth)
+        _text("http.ca_certs", self.ca_certs)
+        _text("http.cert_file", self.cert_file)
+        _kind("http.disable_ssl_verification", self.disable_ssl_verification, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +177,8 @@ class Config:
         _kind("defaults", self.defaults, Mapping)
         if self.role not in ("auto", "follower"):
             raise ConfigError(f"role must be 'auto' or 'follower', not {self.role!r}")
-        if self.directory is not None and not str(self.directory):
-            raise ConfigError("directory must not be empty")
+        if self.directory is not None and not isinstance(self.directory, Path):
+            _text("directory", self.directory)
         object.__setattr__(self, "defaults", deepcopy(dict(self.defaults)))
 
     def root(self) -> str:
@@ -171,7 +192,8 @@ class Config:
         """
         asked = self.directory or os.environ.get("FBSHARED_DIR")
         if asked:
-            path = os.path.abspath(asked)
+            # One name for one directory: two members of a process in it would drop each other's locks.
+            path = os.path.realpath(asked)
             try:
                 os.makedirs(path, mode=0o700, exist_ok=True)
             except OSError as error:

@@ -94,7 +94,8 @@ class RegionStatus:
 
 def read_regions(root: str | Path | None = None) -> list[RegionStatus]:
     """All regions of this user below ``root``; without one, ``$FBSHARED_DIR`` or the usual place."""
-    base = str(root or os.environ.get("FBSHARED_DIR") or default_root())
+    # As members name it: ``_rings`` must know the rings of this process by their paths.
+    base = os.path.realpath(root or os.environ.get("FBSHARED_DIR") or default_root())
     home = os.path.join(base, f"fbshared-{os.geteuid()}")
     try:
         names = sorted(os.listdir(home))
@@ -113,11 +114,12 @@ def _read(path: str) -> RegionStatus | None:
     now = time.time()
     rings = tuple(_rings(path))
     pid = control.leader_pid
+    alive = pid > 0 and process_start(pid) == control.leader_start
     return RegionStatus(
         path=path,
         identity=f"{control.identity[0]:016x}{control.identity[1]:016x}",
         leader_pid=pid,
-        leader_alive=pid > 0 and process_start(pid) == control.leader_start,
+        leader_alive=alive,
         epoch=control.epoch,
         generation=0 if word == RETIRED else word & (1 << GENERATION_BITS) - 1,
         heartbeat=control.beat,
@@ -138,7 +140,7 @@ def _read(path: str) -> RegionStatus | None:
         events_refused=control.events_refused,
         records_corrupt=control.records_corrupt,
         items_broken=control.items_broken,
-        members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if pid else set()))),
+        members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if alive else set()))),
         rings=rings,
     )
 

@@ -1,0 +1,259 @@
+"""A configuration refuses what cannot work, and names the field."""
+
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fbshared import Config, ConfigError, HTTPConfig, RegionError, WebSocketConfig
+from fbshared.config import default_root, require_config
+from fbshared.core.wire import insight_url
+from fbshared.wiring import duty_settings, member_settings
+
+SECRET = "a-secret-of-an-environment"
+
+
+def config(**changes: Any) -> Config:
+    return Config(**{"env_secret": SECRET, "event_url": "http://a.b", "streaming_url": "ws://a.b"} | changes)
+
+
+NO_TIME = [0, -1, math.nan, math.inf, "1", None, True]
+BAD = [
+    *[("env_secret", value) for value in ("", "  ", None, 5, b"x", "a\nb", "ä")],
+    *[
+        ("event_url", value)
+        for value in ("", None, 7, "a.b", "ws://a.b", "http://", "http://a:x", "http://a:99999", "http://[")
+    ],
+    *[("streaming_url", value) for value in ("", None, "http://a.b", "ws:///path")],
+    *[("streaming_first_retry_delay", value) for value in (*NO_TIME, 61)],
+    *[("events_max_in_queue", value) for value in (*NO_TIME, 1.5, 200_001)],
+    *[("events_flush_interval", value) for value in (*NO_TIME, 61)],
+    *[("events_retry_interval", value) for value in (*NO_TIME, 31)],
+    *[("leader_stale_limit", value) for value in (*NO_TIME, 601)],
+    *[("http", value) for value in (None, {}, WebSocketConfig())],
+    *[("websocket", value) for value in (None, {}, HTTPConfig())],
+    *[("defaults", value) for value in (None, [], "x")],
+    *[("role", value) for value in (None, "leader", "", [])],
+    *[("directory", value) for value in ("", 5, b"/tmp")],
+]
+BAD_HTTP = [
+    *[("connect_timeout", value) for value in NO_TIME],
+    *[("read_timeout", value) for value in NO_TIME],
+    *[("http_proxy", value) for value in ("", "a.b:80", "ftp://a.b", 5)],
+    *[("http_proxy_auth", value) for value in ("me:secret", ("me",), ("me", 5), 7)],
+    *[("ca_certs", value) for value in (5, "")],
+    *[("cert_file", value) for value in (5, "")],
+    *[("disable_ssl_verification", value) for value in ("no", None)],
+]
+BAD_WEBSOCKET = [
+    *[("timeout", value) for value in (*NO_TIME, 10.5)],
+    *[("sslopt", value) for value in ("x", 5)],
+    *[("proxy_type", value) for value in ("ftp", "", [])],
+    *[("proxy_host", value) for value in ("a.b", 5)],
+    ("proxy_port", 80),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD)
+def test_a_bad_value_is_refused(field: str, value: Any) -> None:
+    """The error names the field, and shows no secret."""
+    with pytest.raises(ConfigError, match=rf"\b{field}\b"):
+        config(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_HTTP)
+def test_a_bad_http_value_is_refused(field: str, value: Any) -> None:
+    """The error names the field with the configuration that it is in."""
+    with pytest.raises(ConfigError, match=rf"\bhttp\.{field}\b"):
+        HTTPConfig(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_WEBSOCKET)
+def test_a_bad_websocket_value_is_refused(field: str, value: Any) -> None:
+    """The error names the field with the configuration that it is in."""
+    with pytest.raises(ConfigError, match=rf"\bwebsocket\.{field}\b"):
+        WebSocketConfig(**{field: value})
+
+
+@pytest.mark.parametrize("port", [0, 65536, "x", "", "1.5", -1])
+def test_a_bad_proxy_port_is_refused(port: Any) -> None:
+    """A port is a number between 1 and 65535."""
+    with pytest.raises(ConfigError, match=r"websocket\.proxy_port"):
+        WebSocketConfig(proxy_host="a.b", proxy_port=port)
+
+
+@pytest.mark.parametrize("auth", ["me:secret", ("me",), ("me", None)])
+def test_a_bad_proxy_auth_is_refused(auth: Any) -> None:
+    """User and password are a pair of texts; neither is shown in the error."""
+    with pytest.raises(ConfigError, match=r"websocket\.proxy_auth") as caught:
+        WebSocketConfig(proxy_host="a.b", proxy_port=1, proxy_auth=auth)
+    assert "secret" not in str(caught.value)
+
+
+def test_good_values() -> None:
+    """The bounds themselves are good, and so is whatever a URL may have."""
+    config(
+        event_url="https://a.b:8443/path/",
+        streaming_url="wss://[::1]:1/x",
+        events_max_in_queue=200_000,
+        events_flush_interval=60,
+        events_retry_interval=30,
+        streaming_first_retry_delay=0.01,
+        leader_stale_limit=600,
+        websocket=WebSocketConfig(
+            timeout=10, proxy_host="p", proxy_port="3128", proxy_auth=("me", "x"), proxy_type="socks5"
+        ),
+        http=HTTPConfig(http_proxy="http://p:1", http_proxy_auth=("me", "x"), ca_certs="a", cert_file="b"),
+        directory=Path("/tmp/x"),
+        role="follower",
+    )
+
+
+def test_secrets_are_not_shown() -> None:
+    """A representation, which may end in a log, has neither the secret nor a password nor a default value."""
+    shown = repr(
+        config(
+            websocket=WebSocketConfig(proxy_host="p", proxy_port=1, proxy_auth=("me", "hush")),
+            http=HTTPConfig(http_proxy="http://me:hush@p", http_proxy_auth=("me", "hush")),
+            defaults={"key": "hush"},
+        )
+    )
+
+    assert SECRET not in shown
+    assert "hush" not in shown
+    with pytest.raises(ConfigError) as caught:
+        config(env_secret="sécret")
+    assert "sécret" not in str(caught.value)
+
+
+def test_it_is_frozen() -> None:
+    """Nothing can be changed afterwards, neither a field nor the defaults of the application."""
+    defaults = {"a": [1]}
+    made = config(defaults=defaults)
+    defaults["a"].append(2)
+    defaults["b"] = []
+
+    assert {"a": [1]} == made.defaults
+    with pytest.raises(AttributeError):
+        made.role = "follower"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("value", [None, "x", {}, HTTPConfig()])
+def test_what_is_no_config(value: object) -> None:
+    """It is refused by everything that takes one."""
+    with pytest.raises(ConfigError, match="config"):
+        require_config(value)
+
+
+# The root
+
+
+def test_the_root(shared_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configured directory wins over the environment's, and is made where it is missing."""
+    asked = shared_directory / "deep" / "er"
+
+    assert str(shared_directory) == config().root()
+    assert str(asked) == config(directory=asked).root()
+    assert asked.is_dir()
+    monkeypatch.delenv("FBSHARED_DIR")
+    assert default_root() == config().root()
+
+
+def test_one_directory_has_one_name(shared_directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is spelled: two members of one process in one directory would drop each other's locks."""
+    (shared_directory / "link").symlink_to(shared_directory)
+    monkeypatch.chdir(shared_directory)
+
+    for name in ("link", ".", f"{shared_directory}//", f"{shared_directory}/x/.."):
+        assert str(shared_directory) == config(directory=name).root()
+
+
+def test_a_root_that_cannot_be_made(shared_directory: Path) -> None:
+    """The error names the path."""
+    (shared_directory / "file").touch()
+
+    with pytest.raises(RegionError, match="file"):
+        config(directory=shared_directory / "file" / "below").root()
+
+
+# The way down
+
+
+def test_who_meets() -> None:
+    """Equal environments share a region, however their URLs end; other secrets and other URLs do not."""
+    base = member_settings(config())
+    same = member_settings(config(event_url="http://a.b/", streaming_url="ws://a.b/"))
+    others = [{"env_secret": "other"}, {"event_url": "http://a.c"}, {"streaming_url": "ws://a.c"}]
+
+    assert base.digest == same.digest
+    assert 4 == len({base.digest, *(member_settings(config(**other)).digest for other in others)})
+    assert SECRET not in repr(base)
+
+
+def test_a_follower_never_leads() -> None:
+    """Its member has no way to lead."""
+    assert member_settings(config(role="follower")).duty is None
+    assert member_settings(config()).duty is not None
+
+
+def test_a_leader_gets_all_of_it() -> None:
+    """Every setting arrives where it is used."""
+    made = duty_settings(
+        config(
+            event_url="https://events/base/",
+            streaming_first_retry_delay=3,
+            events_flush_interval=4,
+            events_retry_interval=5,
+            leader_stale_limit=6,
+            http=HTTPConfig(
+                connect_timeout=7,
+                read_timeout=8,
+                http_proxy="http://p:1",
+                http_proxy_auth=("m@", "p:"),
+                ca_certs="ca",
+                cert_file="c",
+            ),
+            websocket=WebSocketConfig(
+                timeout=9, sslopt={"ca_certs": "ca"}, proxy_host="q", proxy_port=2, proxy_auth=("m", "p")
+            ),
+        )
+    )
+    sync, delivery = made.sync, made.delivery
+
+    assert ("ws://a.b", SECRET, 3, 6) == (sync.url, sync.secret, sync.first_retry, made.stale_limit)
+    assert (9, {"ca_certs": "ca"}) == (sync.connection.timeout, sync.connection.sslopt)
+    assert {
+        "http_proxy_host": "q",
+        "http_proxy_port": "2",
+        "http_proxy_auth": ("m", "p"),
+        "proxy_type": "http",
+    } == sync.connection.proxy
+    assert (insight_url("https://events/base"), SECRET) == (delivery.url, delivery.secret)
+    assert (4, 5, 7, 8) == (
+        delivery.flush_interval,
+        delivery.first_retry,
+        delivery.connect_timeout,
+        delivery.read_timeout,
+    )
+    assert {"http": "http://m%40:p%3A@p:1", "https": "http://m%40:p%3A@p:1"} == delivery.proxies
+    assert ("ca", "c") == (delivery.verify, delivery.cert)
+    assert SECRET not in repr(made)
+
+
+def test_tls_verification() -> None:
+    """It is on unless it is switched off in so many words."""
+    assert duty_settings(config()).delivery.verify is True
+    assert duty_settings(config(http=HTTPConfig(disable_ssl_verification=True))).delivery.verify is False
+    assert {} == duty_settings(config()).delivery.proxies
+    assert {"http": "http://p", "https": "http://p"} == duty_settings(
+        config(http=HTTPConfig(http_proxy="http://p"))
+    ).delivery.proxies
+
+
+def test_the_place_in_memory() -> None:
+    """Without a word about it, regions live in shared memory where there is some."""
+    assert os.path.isdir(default_root())
+    assert shutil.disk_usage(default_root()).total > 0
