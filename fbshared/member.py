@@ -20,7 +20,7 @@ from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import PUBLICATION, RETIRED
 from fbshared.shm.forked import ForkCell
 from fbshared.shm.outbox import Outbox
-from fbshared.shm.region import OwnRing, Region
+from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
 from fbshared.view import Damaged, View
 
@@ -95,6 +95,7 @@ class Member:
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0
+        self._births: dict[str, None] = {}
         self._move_at = 0.0
         self._turns: list[_Turn] = []
         self._turns.append(_Turn(self._turns))
@@ -140,18 +141,22 @@ class Member:
             return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
         return self._damaged(self.view.word, "the file is gone")
 
-    def all_flags(self) -> dict[str, CompiledFlag | Damaged]:
-        """Every flag of one publication, by key."""
+    def all_flags(self) -> dict[str, CompiledFlag]:
+        """Every flag of one publication, by key; damaged ones are left out."""
         for _ in range(_TRIES):
             view = self.refresh()
             try:
-                return dict(view.all())
+                flags = view.all()
             except FileNotFoundError:
                 continue
             except (CorruptError, OSError) as error:
                 self._damaged(view.word, str(error))
                 break
-        return {key: flag for key, flag in self.view.flags.items() if flag is not None}
+            for key, flag in flags.items():
+                if isinstance(flag, Damaged):
+                    self._damaged(view.word, f"flag {key!r}")
+            return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
+        return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
 
     def flush(self, timeout: float) -> bool:
         """Ask for delivery now; whether all that this process has put before is delivered within ``timeout``."""
@@ -227,7 +232,15 @@ class Member:
     def _new_ring(self) -> OwnRing:
         if not self._usable:
             raise OSError("the shared directory cannot be used")
-        return self.region.new_ring(chunks_for(self.settings.events))
+        # Named before it is there: a leader in this process must not take it for somebody else's and open it.
+        name = ring_name()
+        self._births[name] = None
+        try:
+            ring = self.region.new_ring(chunks_for(self.settings.events), name)
+            self.outbox.rings[name] = ring
+        finally:
+            del self._births[name]
+        return ring
 
     def _new_duty(self, before: Duty | None) -> Duty:
         from fbshared.leader.duty import Duty  # heavy, and no business of a process that never leads
@@ -236,8 +249,8 @@ class Member:
         seed = before.seed if before is not None else None
         return Duty(self.region, self.settings.duty(), self._rings, self._rejoin, seed)
 
-    def _rings(self) -> dict[str, OwnRing]:
-        return self.outbox.rings
+    def _rings(self) -> dict[str, OwnRing | None]:
+        return {**self._births, **self.outbox.rings}
 
     def _rejoin(self, duty: Duty) -> None:
         """In the duty's thread: the region is gone, meet the others in the new one."""
@@ -245,6 +258,8 @@ class Member:
             if self._move(duty):
                 self._duty = self._new_duty(duty)
                 self._duty.start()
+                if self.closed:  # meanwhile, and then only the former duty was stopped
+                    self._duty.stop(time.monotonic())
                 return
             time.sleep(_REJOIN_PAUSE)
 
@@ -255,7 +270,8 @@ class Member:
                 self.run()
         elif time.monotonic() >= self._move_at:
             self._move_at = time.monotonic() + _REJOIN_PAUSE
-            self._move(None)
+            if self._move(None):
+                self.run()
 
     def _move(self, duty: Duty | None) -> bool:
         """Take what is undelivered along into the region that the path leads to now."""
@@ -268,7 +284,7 @@ class Member:
             return False
         self._told.discard("rejoin")
         old = self.region
-        self.region = region
+        self.region, self._usable = region, True
         # The view first: a word of the new region must not be compared with one of the old.
         self.view = self.view.detached()
         self._rejected = 0

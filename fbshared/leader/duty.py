@@ -49,7 +49,7 @@ class Duty:
         self,
         region: Region,
         settings: DutySettings,
-        own_rings: Callable[[], Mapping[str, OwnRing]],
+        own_rings: Callable[[], Mapping[str, OwnRing | None]],
         region_lost: Callable[[Duty], None],
         seed: tuple[Dataset, bool] | None = None,
     ) -> None:

@@ -41,7 +41,7 @@ class Leadership:
         region: Region,
         term: Term,
         settings: DutySettings,
-        own_rings: Callable[[], Mapping[str, OwnRing]],
+        own_rings: Callable[[], Mapping[str, OwnRing | None]],
         seed: tuple[Dataset, bool],
     ) -> None:
         self.region = region

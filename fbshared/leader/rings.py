@@ -47,11 +47,11 @@ class Rings:
     """The rings of one leadership.
 
     Args:
-        own: the rings of this process, by name. They must not be opened a second time: closing the second
-            descriptor would drop this process's owner lock.
+        own: the rings of this process by name, None for one that is just being made. They must not be opened a
+            second time: closing the second descriptor would drop this process's owner lock.
     """
 
-    def __init__(self, region: Region, epoch: int, own: Callable[[], Mapping[str, OwnRing]]) -> None:
+    def __init__(self, region: Region, epoch: int, own: Callable[[], Mapping[str, OwnRing | None]]) -> None:
         self._region = region
         self._epoch = epoch
         self._own = own
@@ -113,9 +113,11 @@ class Rings:
         self._followed = {}
 
     def _follow(self, name: str) -> None:
-        own = self._own().get(name)
-        if own is not None:
-            self._followed[name] = Followed(own, own.file, own=True)
+        rings = self._own()
+        if name in rings:
+            own = rings[name]
+            if own is not None:
+                self._followed[name] = Followed(own, own.file, own=True)
             return
         try:
             file = files.map_file(self._region.join(name))

@@ -26,6 +26,7 @@ __all__ = [
     "now_ms",
     "process_start",
     "region_digest",
+    "ring_name",
     "snapshot_name",
 ]
 
@@ -47,6 +48,11 @@ def region_digest(*parts: str) -> str:
 def snapshot_name(word: int) -> str:
     """The file name of a publication."""
     return f"snapshot.{word >> GENERATION_BITS}.{word & (1 << GENERATION_BITS) - 1}"
+
+
+def ring_name() -> str:
+    """A name that no ring has."""
+    return f"ring.{secrets.token_hex(8)}"
 
 
 def word_of(name: str) -> int | None:
@@ -150,15 +156,17 @@ class Region:
         """
         return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
 
-    def new_ring(self, chunks: int) -> OwnRing:
-        """A new ring of this process; ``OSError`` where there is no room or no directory."""
+    def new_ring(self, chunks: int, name: str = "") -> OwnRing:
+        """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name."""
         pid = os.getpid()
         while True:
-            name = f"ring.{secrets.token_hex(8)}"
+            chosen = name or ring_name()
             head = ring.birth(self.identity, (pid, process_start(pid)), chunks)
-            file = files.create(self.path, name, ring.HEADER, head, owned=True)
+            file = files.create(self.path, chosen, ring.HEADER, head, owned=True)
             if file is not None:
-                return OwnRing(name, file)
+                return OwnRing(chosen, file)
+            if name:
+                raise FileExistsError(errno.EEXIST, "the name is taken", self.join(name))
 
     def names(self, prefix: str) -> list[str]:
         """The names of all files that begin with ``prefix``; none where the directory is gone or cannot be read."""
