@@ -6,6 +6,7 @@ with what its parent had seen; the child is noticed by its empty ``ForkCell``, h
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import time
@@ -256,12 +257,15 @@ class Member:
         """In the duty's thread: the region is gone, meet the others in the new one."""
         while not self.closed and self.cell[0]:
             if self._move(duty):
-                self._duty = self._new_duty(duty)
-                self._duty.start()
-                if self.closed:  # meanwhile, and then only the former duty was stopped
-                    self._duty.stop(time.monotonic())
+                self._begin_again(duty)
                 return
             time.sleep(_REJOIN_PAUSE)
+
+    def _begin_again(self, duty: Duty) -> None:
+        self._duty = self._new_duty(duty)
+        self._duty.start()
+        if self.closed:  # meanwhile: only the former duty was stopped
+            self._duty.stop(time.monotonic())
 
     def _follow_the_others(self) -> None:
         """The region is given up. The duty's thread moves, or this one where there is none."""
@@ -298,6 +302,9 @@ class Member:
         return True
 
 
+EXIT_LIMIT = 3.0  # seconds that an ordinary exit may take for the last events
+
+
 _members: dict[tuple[int, str, str], Member] = {}
 _left_behind: list[object] = []
 
@@ -311,11 +318,25 @@ def join(settings: MemberSettings, parent: Member | None = None) -> Member:
     member = _members.get(key)
     if member is None:
         made = Member(settings, parent)
+        # Here and not at import: multiprocessing's children begin without what was registered before.
+        atexit.unregister(_leave_all)
+        atexit.register(_leave_all)
         member = _members.setdefault(key, made)
         if member is not made:
             made.close(time.monotonic())
             _members[key] = member
     return member
+
+
+def _leave_all() -> None:
+    """At an ordinary exit: hand over the lead, or deliver the last events when nobody else is there.
+
+    Nothing depends on it. Many servers end without it; the events are in the rings all the same.
+    """
+    deadline = time.monotonic() + EXIT_LIMIT
+    for (pid, *_), member in list(_members.items()):
+        if pid == os.getpid():
+            member.close(deadline)
 
 
 def own_rings() -> dict[str, OwnRing]:

@@ -19,7 +19,7 @@ import requests
 
 from fbshared.core.events import payload
 from fbshared.errors import MessageError
-from fbshared.leader.rings import Batch, Rings
+from fbshared.leader.rings import LOOK, Batch, Rings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import Control, DeliveryState
@@ -115,9 +115,12 @@ class Delivery:
         self._close_session()
 
     def last_round(self, deadline: float) -> None:
-        """Deliver what is left, until ``deadline`` on the monotonic clock at most."""
-        self._rings.look(time.monotonic())
-        while self._holds() and time.monotonic() < deadline:
+        """Deliver what is left, until ``deadline`` on the monotonic clock at most.
+
+        Where others live, the lead is theirs at once: a slow server must not keep them without a leader.
+        """
+        self._rings.look(time.monotonic() + LOOK)
+        while not self._rings.shared() and self._holds() and time.monotonic() < deadline:
             batch = self._rings.collect(BATCH)
             if not batch or not self._send(batch, deadline - time.monotonic()):
                 break

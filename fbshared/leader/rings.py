@@ -11,7 +11,7 @@ from fbshared.shm import files
 from fbshared.shm.region import OwnRing, Region
 from fbshared.shm.ring import CHUNK, HEADER, Ring
 
-__all__ = ["Batch", "Collected", "Rings"]
+__all__ = ["LOOK", "Batch", "Collected", "Rings"]
 
 log = logging.getLogger("fbshared.delivery")
 
@@ -70,6 +70,10 @@ class Rings:
             self._looked_at = now
             for name, followed in list(self._followed.items()):
                 self._attend(name, followed, now)
+
+    def shared(self) -> bool:
+        """Whether another living process has a ring here, as far as the last look told."""
+        return any(not followed.own and followed.adopted_at is None for followed in self._followed.values())
 
     def collect(self, most: int) -> list[Collected]:
         """Up to ``most`` records in order, from each ring in turn; nothing moves before ``accept``."""
