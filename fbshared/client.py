@@ -56,7 +56,11 @@ class FBClient:
 
     def __init__(self, config: Config, start_wait: float = 15.0) -> None:
         require_config(config)
-        if not math.isfinite(start_wait):
+        try:
+            usable = math.isfinite(start_wait)
+        except TypeError:
+            usable = False
+        if not usable:
             raise ConfigError(f"start_wait must be a number of seconds, not {start_wait!r}")
         if environment_id(config.env_secret) is None:
             log.warning("env_secret does not look like a secret that FeatBit made")
@@ -108,7 +112,9 @@ class FBClient:
         outcome = self._evaluate(key, user)
         if isinstance(outcome, Outcome):
             return _detail(outcome)
-        return EvalDetail(outcome, self._default(key, default), key or FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN)
+        return EvalDetail(
+            outcome, self._default(key, default), key if _is_text(key) else FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN
+        )
 
     def get_all_latest_flag_variations(self, user: Mapping[str, Any]) -> AllFlagStates:
         """Every flag for a user, from one snapshot. A flag that gives no value is left out.
@@ -127,7 +133,7 @@ class FBClient:
             else:
                 for key, flag in member.all_flags().items():
                     try:
-                        outcomes[key] = flag.evaluate(user_key, user)  # type: ignore[union-attr]
+                        outcomes[key] = flag.evaluate(user_key, user)
                     except Exception as error:
                         self._failed(error, key)
         except Exception as error:
@@ -154,7 +160,7 @@ class FBClient:
 
     def track_metric(self, user: Mapping[str, Any], event_name: str, metric_value: float = 1.0) -> None:
         """Record that a user did something that experiments count."""
-        self.track_metrics(user, {event_name: metric_value})
+        self.track_metrics(user, {event_name if _is_text(event_name) else "": metric_value})
 
     def track_metrics(self, user: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Record several metrics of a user. What has no name or no finite number is left out, with a warning."""
@@ -275,13 +281,16 @@ class FBClient:
         return outcome
 
     def _put(self, kind: int, user: Mapping[str, Any], tail: bytes) -> None:
-        if not self._closed:
-            self._current().outbox.put(kind, time.time_ns() // 1_000_000, user, tail)
+        try:
+            if not self._closed:
+                self._current().outbox.put(kind, time.time_ns() // 1_000_000, user, tail)
+        except Exception as error:
+            self._failed(error)
 
     def _default(self, key: str, default: Any) -> Any:
         try:
             return self._config.defaults.get(key, default)
-        except TypeError:  # a key that is no key
+        except Exception:  # a key that is no key
             return default
 
     def _failed(self, error: Exception, key: object = None) -> None:
@@ -290,7 +299,7 @@ class FBClient:
         what = type(error), key if isinstance(key, str) else None
         if what not in _told and len(_told) < _MOST_TOLD:
             _told.add(what)
-            log.warning("flag %r gives its default value: %s: %s", key, type(error).__name__, error)
+            log.warning("flag %r gives its default value: %s: %s", what[1], what[0].__name__, error)
 
     def _wait(self, seconds: float) -> bool:
         """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""

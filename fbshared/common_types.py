@@ -82,7 +82,7 @@ class AllFlagStates:
         """The detail of a flag; the default and ``flag not found`` where there is none."""
         try:
             detail = self._details.get(key_name)
-        except TypeError:  # a key that is no key
+        except Exception:  # noqa: BLE001 - a key that is no key, and raises what it likes
             detail = None
         if detail is None:
             return EvalDetail(FLAG_NOT_FOUND, default, key_name, FLAG_NAME_UNKNOWN)

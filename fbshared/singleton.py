@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -46,3 +47,12 @@ def get() -> FBClient:
                 raise ConfigError("call set_config first")
             _client = FBClient(_config, start_wait=sys.modules["fbshared"].start_wait)
         return _client
+
+
+def _after_in_child() -> None:
+    """Another thread of the parent may have been making the client, and will never let go here."""
+    global _mutex
+    _mutex = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_in_child)
