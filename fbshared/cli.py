@@ -1,10 +1,12 @@
-"""The command line: ``demo``, ``serve`` and ``status``.
+"""The command line: ``agent``, ``demo``, ``serve`` and ``status``.
 
 Exit codes: 0 all is well, 1 something is wrong, 2 the command cannot run as asked, 3 (``status``) no region.
 """
 
 import argparse
 import json
+import logging
+import os
 import signal
 import sys
 import threading
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fbshared import __version__
+from fbshared.agent import run_agent
+from fbshared.config import Config
 from fbshared.errors import FBSharedError
 from fbshared.status import RegionStatus, read_regions
 
@@ -51,6 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fbshared {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    agent = commands.add_parser("agent", help="lead and nothing else, in the foreground")
+    agent.add_argument("--event-url", help="where events go ($FBSHARED_EVENT_URL)")
+    agent.add_argument("--streaming-url", help="where data comes from ($FBSHARED_STREAMING_URL)")
+    agent.add_argument("--secret-file", type=Path, help="a file that holds the secret ($FBSHARED_ENV_SECRET)")
+    agent.add_argument("--directory", type=Path, help="where the region lives ($FBSHARED_DIR or the default)")
+    agent.set_defaults(command=_agent)
+
     demo = commands.add_parser("demo", help="show the promises with gunicorn and a local FeatBit server")
     demo.add_argument("--data", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON), else sample data")
     demo.set_defaults(command=_demo)
@@ -73,6 +84,23 @@ def _need(*modules: str, extra: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise UnusableError(f"{' and '.join(missing)} missing: pip install 'fbshared[{extra}]'")
+
+
+def _agent(options: argparse.Namespace) -> int:
+    # The secret is no argument of its own: everybody on the host can read those.
+    secret = options.secret_file.read_text().strip() if options.secret_file else os.environ.get("FBSHARED_ENV_SECRET")
+    if not secret:
+        raise UnusableError("no secret: set FBSHARED_ENV_SECRET or give --secret-file")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run_agent(
+        Config(
+            secret,
+            options.event_url or os.environ.get("FBSHARED_EVENT_URL", ""),
+            options.streaming_url or os.environ.get("FBSHARED_STREAMING_URL", ""),
+            directory=options.directory,
+        )
+    )
+    return WELL
 
 
 def _demo(options: argparse.Namespace) -> int:
