@@ -40,7 +40,7 @@ def work(name: str, done: list[str]) -> None:
         number += 1
         try:
             put(f"{name}-{number}", done)
-            time.sleep(0.002)
+            time.sleep(0.001)
         except Struck:
             struck[0] += 1
 
@@ -56,7 +56,7 @@ def strike(threads: list[threading.Thread]) -> None:
     while time.monotonic() < end - 0.2:
         target = ctypes.c_ulong(random.choice(threads).ident or 0)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Struck))
-        time.sleep(0.003)
+        time.sleep(0.001)
 
 
 def main() -> None:
@@ -86,7 +86,12 @@ def main() -> None:
         put(f"late-{number}", late)
     with open(record, "w") as file:
         file.writelines(f"{key}\n" for done in [*returned, handled] for key in done)
-    print(json.dumps({"struck": struck[0], "handled": len(handled), "alive": sum(t.is_alive() for t in threads)}))
+    outbox = client._member.outbox  # nothing public tells whether a ring can still be written to
+    locked = len(outbox.rings) - len(outbox._free)
+    dropped = outbox.lost + sum(ring.dropped for ring in outbox.rings.values())
+    alive = sum(thread.is_alive() for thread in threads)
+    counts = {"alive": alive, "locked": locked, "dropped": dropped}
+    print(json.dumps({"struck": struck[0], "handled": len(handled), **counts}))
 
 
 main()
