@@ -169,8 +169,14 @@ class _Loader:
         return {
             id_: kept.compiled
             for id_, kept in list(self._pool.segments.items())
-            if kept.stamp == self._stamp(id_) and self._unchanged(kept.segments)
+            if self._holds(id_, kept)
         }
+
+    def _holds(self, id_: str, kept: _Kept) -> bool:
+        try:
+            return kept.stamp == self._stamp(id_) and self._unchanged(kept.segments)
+        except CorruptError:
+            return False  # what concerns flags that need it is no concern of the others
 
     def _unchanged(self, stamps: Mapping[str, Stamp]) -> bool:
         return all(self._stamp(id_) == stamp for id_, stamp in stamps.items())

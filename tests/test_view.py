@@ -1,0 +1,274 @@
+"""A view: one snapshot, compiled where it is used, and taken over where nothing changed."""
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fbshared.core.evaluation import CompiledFlag
+from fbshared.core.model import FLAG, SEGMENT, Dataset, parse_item
+from fbshared.errors import CorruptError
+from fbshared.shm.snapshot import Snapshot, key_hash, pack
+from fbshared.testing import condition, flag, in_segment, rule, segment, segment_id
+from fbshared.view import MOST_ABSENT, Damaged, View
+
+IDENTITY = (1, 2)
+USER = {"key": "ada", "name": "Ada", "plan": "pro"}
+
+
+def content(flags: list[Any], segments: list[Any] = (), word: int = 1) -> bytes:  # type: ignore[assignment]
+    items = [parse_item(FLAG, raw) for raw in flags] + [parse_item(SEGMENT, raw) for raw in segments]
+    return b"".join(pack(Dataset.of(items), word, IDENTITY, 1, synced=True))
+
+
+def after(view: View, word: int, data: bytes) -> View:
+    """The view of another publication."""
+
+    def open_it() -> Snapshot:
+        return Snapshot(data, word, IDENTITY)
+
+    return view.successor(word, IDENTITY, open_it(), open_it)
+
+
+def first(data: bytes) -> View:
+    return after(View(), 1, data)
+
+
+def value(flag: object) -> Any:
+    assert isinstance(flag, CompiledFlag)
+    return flag.evaluate("ada", USER).value()
+
+
+def gone() -> Snapshot:
+    raise FileNotFoundError
+
+
+def lab(*, nested: bool = False) -> list[Any]:
+    return [
+        segment("inner", included=["ada"] if nested else []),
+        segment("outer", rules=[[in_segment("inner")]]),
+        segment("other", included=["bob"]),
+    ]
+
+
+FLAGS = [
+    flag("plain"),
+    flag("pro", rules=[rule(True, condition("plan", "IsOneOf", ["pro"]))], serve=False),
+    flag("lab", rules=[rule(True, in_segment("outer"))], serve=False),
+    flag("team", rules=[rule(True, in_segment("other"))], serve=False),
+    flag("odd", rules=[rule(True, in_segment("unknown"))], serve=False),
+    flag("gone", archived=True),
+]
+
+
+def test_an_empty_view() -> None:
+    """Before the first publication there is nothing, and that is no error."""
+    view = View()
+
+    assert not view.ready
+    assert view.load("plain") is None
+    assert {} == view.all()
+    assert {} == view.flags
+
+
+def test_flags_are_compiled_when_they_are_used() -> None:
+    """A flag is looked up at its first use and kept; unknown and archived ones are remembered as absent."""
+    view = first(content(FLAGS, lab()))
+    assert view.ready
+    assert {} == view.flags
+    values = [value(view.load(key)) for key in ("plain", "pro", "lab", "odd")]
+
+    assert [True, True, False, False] == values
+    assert view.load("gone") is None
+    assert view.load("nobody") is None
+    assert {"plain", "pro", "lab", "odd", "gone", "nobody"} == set(view.flags)
+
+
+def test_unchanged_flags_are_taken_over() -> None:
+    """Neither a publication of the same data nor one of other flags compiles anything anew."""
+    view = first(content(FLAGS, lab()))
+    before = {key: view.load(key) for key in ("plain", "pro", "lab", "team", "odd")}
+    changed = [flag("plain", enabled=False, updated_at="2027-01-01T00:00:00Z"), *FLAGS[1:], flag("new")]
+    later = after(view, 2, content(changed, lab(), 2))
+
+    assert value(before["plain"]) is True
+    assert value(later.flags["plain"]) is False
+    for key in ("pro", "lab", "team", "odd"):
+        assert before[key] is later.flags[key]
+    assert (2, IDENTITY) == (later.word, later.identity)
+
+
+def test_a_nested_segment_counts() -> None:
+    """A flag whose segment's segment changed is compiled anew; others are not."""
+    view = first(content(FLAGS, lab()))
+    before = {key: view.load(key) for key in ("lab", "team", "plain")}
+    later = after(
+        view, 2, content(FLAGS, [segment("inner", included=["ada"], updated_at="2027-01-01T00:00:00Z"), *lab()[1:]], 2)
+    )
+
+    assert (False, True) == (value(before["lab"]), value(later.flags["lab"]))
+    assert before["team"] is later.flags["team"]
+    assert before["plain"] is later.flags["plain"]
+
+
+def test_segments_come_and_go() -> None:
+    """An unknown segment that appears, and one that is archived, change the flags that name it."""
+    view = first(content(FLAGS, lab()))
+    assert value(view.load("odd")) is False
+    assert value(view.load("team")) is False
+    view = after(view, 2, content(FLAGS, [*lab(), segment("unknown", included=["ada"])], 2))
+    assert value(view.flags["odd"]) is True
+    view = after(view, 3, content(FLAGS, [*lab(), segment("unknown", archived=True)], 3))
+    assert value(view.flags["odd"]) is False
+
+
+def test_same_time_other_content() -> None:
+    """A flag that changed within its millisecond is another flag all the same."""
+    view = first(content(FLAGS, lab()))
+    view.load("plain")
+
+    assert value(after(view, 2, content([flag("plain", enabled=False)], [], 2)).flags["plain"]) is False
+
+
+def test_flags_appear_and_vanish() -> None:
+    """A flag that was absent and is there, and the other way round."""
+    view = first(content([flag("a")]))
+    assert value(view.load("a")) is True
+    assert view.load("b") is None
+    view = after(view, 2, content([flag("b"), flag("a", archived=True)], [], 2))
+
+    assert view.flags["a"] is None
+    assert value(view.flags["b"]) is True
+
+
+def test_absent_keys_are_bounded() -> None:
+    """Keys that come from outside take no memory without end."""
+    view = first(content(FLAGS))
+    for number in range(MOST_ABSENT + 50):
+        assert view.load(f"unknown-{number}") is None
+    assert MOST_ABSENT == len(view.flags)
+    assert value(view.load("plain")) is True
+    later = after(view, 2, content(FLAGS, [], 2))
+
+    assert MOST_ABSENT + 1 == len(later.flags)
+
+
+def test_all_flags() -> None:
+    """Every living flag in order, those in use as they are; asked again, the same."""
+    view = first(content(FLAGS, lab()))
+    plain = view.load("plain")
+
+    assert ["lab", "odd", "plain", "pro", "team"] == list(view.all())
+    assert plain is view.all()["plain"]
+    assert view.all() is view.all()
+    again = after(view, 2, content(FLAGS, lab(), 2)).all()
+    assert all(view.all()[key] is again[key] for key in again)
+
+
+def test_a_replaced_snapshot() -> None:
+    """A file that is gone is told, so that the caller looks at the newer one; what is compiled stays."""
+    view = first(content(FLAGS))
+    view.load("plain")
+    view = view.successor(2, IDENTITY, Snapshot(content(FLAGS, [], 2), 2, IDENTITY), gone)
+
+    assert value(view.flags["plain"]) is True
+    with pytest.raises(FileNotFoundError):
+        view.load("pro")
+    with pytest.raises(FileNotFoundError):
+        view.all()
+
+
+def test_a_detached_view() -> None:
+    """In a new region the old data goes on until there is a publication, which is newer whatever its word."""
+    view = first(content(FLAGS))
+    plain = view.load("plain")
+    detached = view.detached()
+
+    assert (0, True) == (detached.word, detached.ready)
+    assert plain is detached.flags["plain"]
+    assert value(detached.load("pro")) is True
+
+
+# Damage
+
+
+Change = Callable[[bytearray], None]
+
+
+def broken(data: bytes, change: Change) -> bytes:
+    copy = bytearray(data)
+    change(copy)
+    return bytes(copy)
+
+
+def flip(text: bytes, distance: int = 0, last: bool = True) -> Change:
+    def change(data: bytearray) -> None:
+        data[(data.rindex(text) if last else data.index(text)) + distance] ^= 1
+
+    return change
+
+
+def test_a_damaged_flag() -> None:
+    """It is damaged and nothing else; the others answer, and the next good publication heals it."""
+    data = content(FLAGS, lab())
+    view = first(broken(data, flip(b"IsOneOf")))
+
+    assert isinstance(view.load("pro"), Damaged)
+    assert value(view.load("plain")) is True
+    assert isinstance(view.all()["pro"], Damaged)
+    assert value(view.all()["plain"]) is True
+    assert value(after(view, 2, content(FLAGS, lab(), 2)).flags["pro"]) is True
+
+
+def test_a_damaged_segment() -> None:
+    """It is no unknown segment: the flags that need it give no answer, the others do."""
+    data = content(FLAGS, lab())
+    entry = Snapshot(data, 1, IDENTITY).find(SEGMENT, segment_id("inner"))
+    assert entry is not None
+    place = entry.offset + entry.key_length + 5
+    view = first(broken(data, lambda copy: copy.__setitem__(place, copy[place] ^ 1)))
+
+    assert isinstance(view.load("lab"), Damaged)
+    assert [True, True, False] == [value(view.load(key)) for key in ("plain", "pro", "team")]
+
+
+def test_damage_in_the_index_stays_where_it_is() -> None:
+    """A damaged bucket with a segment in it costs the flags that need the segment, and no others."""
+    many = [segment(f"s{number}") for number in range(64)]
+    flags = [
+        *FLAGS,
+        *(flag(f"f{number}", rules=[rule(True, in_segment(f"s{number}"))], serve=False) for number in range(64)),
+    ]
+    view = first(content(flags, [*lab(), *many]))
+    for raw in flags:
+        view.load(raw["key"])
+    changed = [raw | {"updatedAt": "2027-01-01T00:00:00Z"} for raw in flags]
+    data = bytearray(content(changed, [*lab(), *many], 2))
+    whole = Snapshot(bytes(data), 2, IDENTITY)
+    number = key_hash(SEGMENT, segment_id("s5").encode()) & whole._mask
+    (start,) = struct.unpack_from("<I", data, 128 + 4 * number)
+    data[whole._buckets_at + start + 20] ^= 1
+    later = after(view, 2, bytes(data))
+    damaged = [key for key, found in later.flags.items() if isinstance(found, Damaged)]
+
+    assert "f5" in damaged
+    assert len(damaged) < 20
+
+
+def test_a_damaged_index() -> None:
+    """What cannot be listed cannot be all flags."""
+    data = content(FLAGS)
+    view = first(broken(data, lambda copy: copy.__setitem__(160, copy[160] ^ 1)))
+
+    with pytest.raises(CorruptError):
+        view.all()
+
+
+def test_bytes_that_are_no_flag() -> None:
+    """A sound snapshot with a blob that nobody understands is damage too."""
+    item = parse_item(FLAG, flag("a"))
+    for blob in (b"\xc1", b"\x01", b""):
+        dataset = Dataset.of([type(item)(FLAG, "a", 1, False, blob)])
+        view = first(b"".join(pack(dataset, 1, IDENTITY, 1, synced=True)))
+        assert isinstance(view.load("a"), Damaged)
