@@ -42,7 +42,8 @@ class FBClient:
     """Evaluates the flags of one environment.
 
     Make one for each environment, where the application starts: at import, in the parent of workers, anywhere. It
-    works in every forked child with nothing done by the application. All methods may be called from any thread.
+    works in every forked child with nothing done by the application, and in a process that it is handed to by
+    pickling. All methods may be called from any thread.
 
     Args:
         config: which environment, and how.
@@ -232,6 +233,10 @@ class FBClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __reduce__(self) -> tuple[type[FBClient], tuple[Config, float]]:
+        """Handed to another process by pickling, it is a client of the same region there."""
+        return type(self), (self._config, 0.0)
 
     def __repr__(self) -> str:
         return f"FBClient(environment={environment_id(self._config.env_secret)!r}, leader={self.is_leader})"
