@@ -25,7 +25,8 @@ __all__ = ["RegionStatus", "RingStatus", "read_regions"]
 class RingStatus:
     """One ring: whose it is, and what waits in it.
 
-    ``alive`` goes by the owner's process number, which means nothing in another PID namespace.
+    ``alive``: the owner still writes to it. That goes by a process number, which means nothing in another PID
+    namespace.
     """
 
     id: str
@@ -186,7 +187,7 @@ def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
     return RingStatus(
         id=name.partition(".")[2],
         pid=pid,
-        alive=process_start(pid) == start and start > 0,
+        alive=process_start(pid) == start and start > 0 and not ring.retired,
         backlog_events=events,
         backlog_bytes=ring.backlog(),
         delivered=ring.delivered,
