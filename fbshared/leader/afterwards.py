@@ -24,6 +24,8 @@ _waiting: deque[tuple[int, FrameType, int, Callable[[], None]]] = deque()
 
 def wait_until_gone(thread: threading.Thread, deadline: float) -> None:
     """Wait until a joined thread is gone for the kernel too, until ``deadline`` on the monotonic clock."""
+    if thread.native_id == threading.get_native_id():
+        return  # a greenlet: the kernel knows nothing of it
     task = f"/proc/self/task/{thread.native_id}"
     while os.path.exists(task) and time.monotonic() < deadline:
         time.sleep(0.0002)
@@ -40,8 +42,12 @@ def run_soon(call: Callable[[], None]) -> None:
 
 
 def _ask() -> None:
-    if ctypes.pythonapi.Py_AddPendingCall(_callback, None) != 0:
-        _run_waiting(None)  # the interpreter's list is full
+    if ctypes.pythonapi.Py_AddPendingCall(_callback, None) == 0:
+        return
+    while _waiting:  # the interpreter's list is full: a warning at worst, where waiting on could be for ever
+        pid, _, _, call = _waiting.popleft()
+        if pid == os.getpid():
+            call()
 
 
 def _run_waiting(_: object) -> int:

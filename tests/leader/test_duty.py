@@ -191,6 +191,25 @@ def test_stopping_leaves_no_descriptor(
     assert counts[1] >= counts[-1] - 2 * MAPPED
 
 
+def test_no_more_threads(
+    make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no thread can be started it is said, and nothing is broken for a later try."""
+    post = make()
+
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        post.duty.start()
+    assert not post.duty.runs
+    assert "can't start new thread" in caplog.text
+    post.duty.start()
+
+    assert eventually(lambda: post.well)
+
+
 # Pauses
 
 

@@ -189,7 +189,7 @@ def test_exceptions_by_a_signal(outbox: Outbox) -> None:
     outbox.prepare()
     before = signal.signal(signal.SIGALRM, strike)
     try:
-        while strokes < 60:
+        while strokes < 30:
             signal.setitimer(signal.ITIMER_REAL, 0.0003 + number % 7 * 1e-5)
             try:
                 for _ in range(1000):

@@ -240,6 +240,16 @@ def test_a_ring_name_is_never_taken_twice(region: Region, monkeypatch: pytest.Mo
     second.file.close()
 
 
+def test_a_ring_of_a_chosen_name(region: Region) -> None:
+    """It has this name, or is not made."""
+    ring = region.new_ring(2, "ring.chosen")
+
+    assert ["ring.chosen"] == region.names("ring.")
+    with pytest.raises(FileExistsError, match=r"ring\.chosen"):
+        region.new_ring(2, "ring.chosen")
+    ring.file.close()
+
+
 def test_no_room_for_a_chunk(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     """A ring that cannot grow is full; with room again it goes on."""
     ring = region.new_ring(4)

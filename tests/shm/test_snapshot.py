@@ -11,7 +11,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm.snapshot import Snapshot, pack
 
 WORD, IDENTITY, NOW = 5 << 40 | 7, (11, 12), 1_700_000_000_000
-lawful = settings(deadline=None, derandomize=True, database=None, max_examples=150)
+lawful = settings(deadline=None, derandomize=True, database=None, max_examples=80)
 
 keys = st.text(st.characters(codec=None) | st.just("\ud800") | st.just("\0"), min_size=1, max_size=12)
 blobs = st.binary(max_size=60) | st.just(bytes(40))
@@ -170,7 +170,7 @@ def judge(broken: bytes, dataset: Dataset) -> None:
     assert {key for key, item in dataset.flags.items() if not item.archived} == living
 
 
-@settings(lawful, max_examples=400)
+@settings(lawful, max_examples=150)
 @given(datasets.filter(lambda dataset: dataset.cursor > 0), st.data(), st.integers(1, 255))
 def test_any_wrong_byte_is_noticed(dataset: Dataset, data: st.DataObject, bits: int) -> None:
     """One wrong byte anywhere is refused, or noticed by whoever reads what it belongs to, and by nobody else."""
