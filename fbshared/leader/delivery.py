@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +18,7 @@ import requests
 
 from fbshared.core.events import payload
 from fbshared.errors import MessageError
+from fbshared.leader.delays import delays
 from fbshared.leader.rings import LOOK, Batch, Rings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
@@ -51,14 +51,6 @@ class DeliverySettings:
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     verify: bool | str = True
     cert: str | None = None
-
-
-def backoff(first: float, longest: float) -> Iterator[float]:
-    """Growing delays, each between a half and the whole of its step."""
-    step = first
-    while True:
-        yield step * random.uniform(0.5, 1.0)
-        step = min(step * 2, longest)
 
 
 class _Refused(Exception):  # noqa: N818 - a state of things
@@ -100,7 +92,7 @@ class Delivery:
         self._session: requests.Session | None = None
         self._sent_at = -math.inf
         self._retry_at = -math.inf
-        self._delays = backoff(settings.first_retry, settings.longest_retry)
+        self._delays = delays(settings.first_retry, settings.longest_retry)
         self._told: set[str] = set()
         self.healthy_until = time.monotonic() + 5.0
 
@@ -155,7 +147,7 @@ class Delivery:
             self._show(DeliveryState.PAUSED, int(str(refused)), PAUSE)
             self._tell("refused", "FeatBit refuses events (status %s); trying again in %d s", refused, PAUSE)
             return False
-        self._delays = backoff(self._settings.first_retry, self._settings.longest_retry)
+        self._delays = delays(self._settings.first_retry, self._settings.longest_retry)
         if self._control.delivery_state != DeliveryState.OK:
             self._show(DeliveryState.OK, 200, 0.0)
         self._told -= {"retrying", "refused"}

@@ -6,13 +6,14 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fbshared.core.model import Dataset
 from fbshared.core.session import Session, SessionOver
 from fbshared.core.wire import streaming_url, token
 from fbshared.leader.connection import Connection, ConnectionSettings, Ended
+from fbshared.leader.delays import delays
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState
 from fbshared.shm.region import now_ms
@@ -42,14 +43,6 @@ class SyncSettings:
     secret: str = field(repr=False)
     connection: ConnectionSettings
     first_retry: float = 1.0
-
-
-def delays(first: float, longest: float) -> Iterator[float]:
-    """Doubling delays, each between a half and the whole of its step."""
-    step = min(first, longest)
-    while True:
-        yield step * random.uniform(0.5, 1.0)
-        step = min(step * 2, longest)
 
 
 class Sync:

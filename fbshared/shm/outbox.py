@@ -66,13 +66,9 @@ class Outbox:
 
     def put(self, kind: int, timestamp_ms: int, user: Mapping[str, Any], tail: bytes) -> bool:
         """Append one event; False, and counted, where there is no room. Neither waits nor raises."""
-        try:
-            turn = self._free.pop()
-        except IndexError:
-            opened = self._open()
-            if opened is None:
-                return False
-            turn = opened
+        turn = self._take()
+        if turn is None:
+            return False
         try:
             ring = turn.ring
             event = record(kind, timestamp_ms, pack_user(turn.packer, user), tail)
@@ -86,13 +82,9 @@ class Outbox:
 
     def put_record(self, event: bytes) -> bool:
         """Append a record that was made earlier."""
-        try:
-            turn = self._free.pop()
-        except IndexError:
-            opened = self._open()
-            if opened is None:
-                return False
-            turn = opened
+        turn = self._take()
+        if turn is None:
+            return False
         try:
             done = self._renew(turn, event) if turn.ring.retired else turn.ring.push(event)
         finally:
@@ -129,6 +121,13 @@ class Outbox:
         free, self._free = self._free, []
         for turn in free:
             turn.end()
+
+    def _take(self) -> Turn | None:
+        """A turn on a ring that nobody writes to; None where there is no room for another ring."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._open()
 
     def _renew(self, turn: Turn, event: bytes) -> bool:
         """Put the event into a new ring: the leader took this process for dead, or the region has moved.

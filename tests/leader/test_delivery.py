@@ -12,7 +12,7 @@ import pytest
 
 from fbshared.core import events
 from fbshared.core.wire import insight_url
-from fbshared.leader.delivery import BATCH, Delivery, DeliverySettings, backoff
+from fbshared.leader.delivery import BATCH, Delivery, DeliverySettings
 from fbshared.leader.rings import Rings
 from fbshared.leader.wake import Wake
 from fbshared.shm.bell import Bell, ring_bell
@@ -353,12 +353,3 @@ def test_a_slow_request_is_healthy(server: FeatBitServer, make: Make, eventually
 
     assert post.delivery.healthy_until > time.monotonic() + 2.0
     assert eventually(lambda: post.empty)
-
-
-def test_delays() -> None:
-    """They double up to the longest, and are never all the same."""
-    delays = backoff(1.0, 8.0)
-    steps = [next(delays) for _ in range(50)]
-
-    assert all(0.5 * bound <= step <= bound for step, bound in zip(steps, [1, 2, 4, *[8] * 47], strict=True))
-    assert len(set(steps)) > 40

@@ -14,7 +14,8 @@ import pytest
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.core.wire import parse
 from fbshared.leader.connection import ConnectionSettings
-from fbshared.leader.sync import Sync, SyncSettings, delays
+from fbshared.leader.delays import delays
+from fbshared.leader.sync import Sync, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, birth
 from fbshared.testing import FeatBitServer, flag, segment_id
@@ -426,12 +427,3 @@ def test_segments_are_published_too(server: FeatBitServer, make: Make, eventuall
 
     assert eventually(lambda: len(line.published) == 2)
     assert line.published[0].segments != line.published[1].segments
-
-
-def test_delays() -> None:
-    """They double up to the longest, and are never all the same."""
-    steps = [step for step, _ in zip(delays(1.0, 8.0), range(50), strict=False)]
-
-    assert all(0.5 * bound <= step <= bound for step, bound in zip(steps, [1, 2, 4, *[8] * 47], strict=True))
-    assert len(set(steps)) > 40
-    assert next(delays(100.0, 60.0)) <= 60
