@@ -13,7 +13,7 @@ import time
 
 from worker import client_of, user_of
 
-SECONDS = 4.0
+SECONDS = 3.0
 
 
 class Struck(BaseException):

@@ -239,10 +239,14 @@ def _works_in_workers(crew: Crew, web: WebServer) -> set[int]:
     return workers
 
 
-def test_gunicorn_with_preload(crew: Crew, tmp_path: Path) -> None:
-    """Workers of gunicorn with --preload work, a killed one's successor too, and its events arrive."""
+@pytest.mark.parametrize("preload", [["--preload"], []], ids=["preload", "plain"])
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_gunicorn(crew: Crew, tmp_path: Path, kind: str, preload: list[str]) -> None:
+    """Workers of gunicorn work, with --preload and without; a killed one's successor too, and its events arrive."""
+    if kind == "gevent":
+        pytest.importorskip("gevent", reason="gevent is not installed")
     (tmp_path / "settings.py").write_text("control_socket_disable = True\n")
-    arguments = ["--preload", "--workers=3", "--bind=unix:SOCKET", "--config=settings.py", "wsgi"]
+    arguments = [*preload, f"--worker-class={kind}", "--workers=3", "--bind=unix:SOCKET", "--config=settings.py", "wsgi"]
     with _running(crew, tmp_path, [sys.executable, "-m", "gunicorn", *arguments]) as web:
         _works_in_workers(crew, web)
         pid, keys = web.ask("put", "last words", 20)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.processes.conftest import Crew, Process
 
 HERE = Path(__file__).parent
-LONGEST_CALL = 0.25  # seconds; a busy machine may take a process off its core for so long, a network would take longer
+LONGEST_CALL = 0.5  # seconds; a busy machine may take a process off its core for so long, a network would take longer
 
 
 def _serve(value: str) -> dict[str, object]:
@@ -215,7 +215,7 @@ def test_threads_and_signal_handlers_put_at_once(crew: Crew, tmp_path: Path, mod
 
     assert [0, 0, 0] == [report["alive"], report["locked"], report["dropped"]], report
     assert report["handled"] > 200
-    assert len(keys) > 2000
+    assert len(keys) > 1500
     assert (mode == "exceptions") == (report["struck"] > 200), report
     assert set() == crew.lacking(keys)
     assert crew.until(lambda: len(crew.files("ring.")) <= 1, 10), "only the leader's is left"
