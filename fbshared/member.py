@@ -96,6 +96,7 @@ class Member:
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0
+        self._seen_beside = 0
         self._births: dict[str, None] = {}
         self._move_at = 0.0
         self._turns: list[_Turn] = []
@@ -123,7 +124,8 @@ class Member:
         try:
             turn = self._turns.pop()
         except IndexError:
-            return self.view
+            # A thread that has looked beside must not see less in its next call.
+            return self.view if self.view.word >= self._seen_beside else self._beside()
         try:
             return self._refresh()
         finally:
@@ -131,8 +133,8 @@ class Member:
 
     def load(self, key: str) -> CompiledFlag | Damaged | None:
         """A flag that this process uses for the first time."""
-        for _ in range(_TRIES):
-            view = self.refresh()
+        for number in range(_TRIES):
+            view = self._beside() if number else self.refresh()
             try:
                 flag = view.flags[key] if key in view.flags else view.load(key)
             except FileNotFoundError:
@@ -144,8 +146,8 @@ class Member:
 
     def all_flags(self) -> dict[str, CompiledFlag]:
         """Every flag of one publication, by key; damaged ones are left out."""
-        for _ in range(_TRIES):
-            view = self.refresh()
+        for number in range(_TRIES):
+            view = self._beside() if number else self.refresh()
             try:
                 flags = view.all()
             except FileNotFoundError:
@@ -174,7 +176,9 @@ class Member:
     def close(self, deadline: float) -> None:
         """Leave the region. What is left in the rings is the next leader's."""
         self.closed = True
-        _members.pop((os.getpid(), self.settings.root, self.settings.digest), None)
+        key = os.getpid(), self.settings.root, self.settings.digest
+        if _members.get(key) is self:  # another thread's may stand there
+            del _members[key]
         if self._duty is not None:
             self._duty.stop(deadline)
         self.outbox.close()
@@ -218,6 +222,20 @@ class Member:
             self._rejected = word  # no file for it: not looked for again on every call
             self._damaged(word, "the file is gone")
         return self.view
+
+    def _beside(self) -> View:
+        """The newest publication without adopting it: another thread may be at that, and the file of the former
+        view, which it would see meanwhile, is gone."""
+        view, region, word = self.view, self.region, self.words[PUBLICATION]
+        if word in (0, RETIRED, self._rejected) or (word <= view.word and view.identity == region.identity):
+            return view
+        opened = partial(region.snapshot, word)
+        try:
+            newest = view.successor(word, region.identity, opened(), opened)
+            self._seen_beside = max(self._seen_beside, word)
+            return newest
+        except (CorruptError, OSError):
+            return view
 
     def _damaged(self, word: int, what: str) -> Damaged:
         """Count it, log it once, and ask the leader to publish again."""
@@ -291,7 +309,7 @@ class Member:
         self.region, self._usable = region, True
         # The view first: a word of the new region must not be compared with one of the old.
         self.view = self.view.detached()
-        self._rejected = 0
+        self._rejected = self._seen_beside = 0
         self.words = region.control.words
         if duty is not None:
             duty.rescue(self.outbox.put_record)
@@ -324,7 +342,6 @@ def join(settings: MemberSettings, parent: Member | None = None) -> Member:
         member = _members.setdefault(key, made)
         if member is not made:
             made.close(time.monotonic())
-            _members[key] = member
     return member
 
 

@@ -50,6 +50,7 @@ class RegionStatus:
     leader_pid: int
     leader_alive: bool
     epoch: int
+    published_epoch: int
     generation: int
     heartbeat: int
     sync_state: str
@@ -74,8 +75,9 @@ class RegionStatus:
 
     @property
     def well(self) -> bool:
-        """Whether a living leader is in sync."""
-        return self.leader_alive and self.sync_state == SyncState.OK.name.lower()
+        """Whether a living leader is in sync, and has published what it knows."""
+        published = self.published_epoch == self.epoch  # at a takeover the state is the former leader's for a moment
+        return self.leader_alive and published and self.sync_state == SyncState.OK.name.lower()
 
     def why_stale(self) -> str:
         """One sentence on what keeps this region's data from being current; empty when nothing does."""
@@ -85,6 +87,8 @@ class RegionStatus:
             return "no process leads: start an application, or an agent"
         if self.sync_state == SyncState.REFUSED.name.lower():
             return "FeatBit refuses this environment (4003): wrong secret, wrong secret type, or clock off by over 30 s"
+        if self.published_epoch != self.epoch:
+            return "a new leader has not published yet"
         detail = f" ({self.sync_detail})" if self.sync_detail else ""
         return f"the leader's connection is {self.sync_state}: {self.sync_error}{detail}"
 
@@ -122,6 +126,7 @@ def _read(path: str) -> RegionStatus | None:
         leader_pid=pid,
         leader_alive=alive,
         epoch=control.epoch,
+        published_epoch=0 if word == RETIRED else word >> GENERATION_BITS,
         generation=0 if word == RETIRED else word & (1 << GENERATION_BITS) - 1,
         heartbeat=control.beat,
         sync_state=_name(SyncState, control.sync_state),

@@ -166,11 +166,7 @@ class _Loader:
         return flag
 
     def _known_segments(self) -> dict[str, CompiledSegment]:
-        return {
-            id_: kept.compiled
-            for id_, kept in list(self._pool.segments.items())
-            if self._holds(id_, kept)
-        }
+        return {id_: kept.compiled for id_, kept in list(self._pool.segments.items()) if self._holds(id_, kept)}
 
     def _holds(self, id_: str, kept: _Kept) -> bool:
         try:

@@ -179,6 +179,21 @@ def test_two_threads_refresh(member: Member, publisher: Publisher, monkeypatch: 
     assert before is not after
 
 
+def test_a_new_flag_while_another_thread_refreshes(member: Member, publisher: Publisher) -> None:
+    """A thread that finds another one adopting, and the former file gone, looks into the newest publication itself."""
+    publisher.publish(data("first"), synced=True)
+    former = member.refresh()
+    for _ in range(3):
+        publisher.publish(data("first", "second"), synced=True)
+    turn = member._turns.pop()
+    found, every = member.load("second"), member.all_flags()
+    member._turns.append(turn)
+
+    assert value(found) is True
+    assert {"first", "second"} == every.keys()
+    assert former is member.view
+
+
 def test_a_retired_region(member: Member, publisher: Publisher, settings: MemberSettings) -> None:
     """A follower moves to the new region with what it has not delivered, and goes on from the old data."""
     publisher.publish(data("a"), synced=True)

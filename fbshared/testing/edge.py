@@ -87,6 +87,9 @@ class Edge:
         self._loop = asyncio.get_running_loop()
         ready.set_result(None)
         await self._over.wait()
+        # Accept no more, and let whoever was just accepted become a connection: asyncio would forget its socket.
+        self._loop.remove_reader(listener)
+        await asyncio.sleep(0.01)
         # Descriptors live on in children that the test forked: shut the sockets down, closing is not enough.
         with contextlib.suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)

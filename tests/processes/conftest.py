@@ -282,4 +282,4 @@ def crew(server: FeatBitServer, shared_directory: Path) -> Iterator[Crew]:
 @pytest.fixture
 def rounds() -> int:
     """How often the tests that kill do so."""
-    return int(os.environ.get("FBSHARED_ROUNDS", "6"))
+    return int(os.environ.get("FBSHARED_TEST_ROUNDS", "6"))
