@@ -246,7 +246,14 @@ def test_gunicorn(crew: Crew, tmp_path: Path, kind: str, preload: list[str]) -> 
     if kind == "gevent":
         pytest.importorskip("gevent", reason="gevent is not installed")
     (tmp_path / "settings.py").write_text("control_socket_disable = True\n")
-    arguments = [*preload, f"--worker-class={kind}", "--workers=3", "--bind=unix:SOCKET", "--config=settings.py", "wsgi"]
+    arguments = [
+        *preload,
+        f"--worker-class={kind}",
+        "--workers=3",
+        "--bind=unix:SOCKET",
+        "--config=settings.py",
+        "wsgi",
+    ]
     with _running(crew, tmp_path, [sys.executable, "-m", "gunicorn", *arguments]) as web:
         _works_in_workers(crew, web)
         pid, keys = web.ask("put", "last words", 20)
