@@ -25,7 +25,7 @@ from fbshared.core.evaluation import (
 from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, METRIC, metrics_tail
 from fbshared.core.users import key_of
 from fbshared.core.wire import environment_id
-from fbshared.errors import ConfigError
+from fbshared.errors import ConfigError, FBSharedError
 from fbshared.member import Member, join
 from fbshared.shm.control import PUBLICATION, SyncState
 from fbshared.view import Damaged
@@ -304,7 +304,9 @@ class FBClient:
         what = type(error), key if isinstance(key, str) else None
         if what not in _told and len(_told) < _MOST_TOLD:
             _told.add(what)
-            log.warning("flag %r gives its default value: %s: %s", what[1], what[0].__name__, error)
+            # The text of an application's own exception may tell of its users.
+            why = error if isinstance(error, FBSharedError) else what[0].__name__
+            log.warning("flag %r gives its default value: %s", what[1], why)
 
     def _wait(self, seconds: float) -> bool:
         """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""

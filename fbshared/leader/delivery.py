@@ -180,7 +180,7 @@ class Delivery:
             self._session = requests.Session()
             self._session.headers.update({"User-Agent": settings.user_agent, "Content-Type": "application/json"})
             self._session.auth = self._authorised
-        limit = max(limit, 0.05)
+        limit = max(limit / 2, 0.05)  # connecting and reading have each a limit of their own
         timeout = (min(settings.connect_timeout, limit), min(settings.read_timeout, limit))
         self.healthy_until = time.monotonic() + sum(timeout) + 5.0
         try:

@@ -258,12 +258,17 @@ class Duty:
             afterwards.wait_until_gone(thread, deadline)
         self._workers = [thread for thread in self._workers if thread.is_alive()]
 
+    def _abandon_workers(self) -> None:
+        """The term is over. A request that hangs ends in its own time and must not stand for the next term's."""
+        self._join_workers()
+        self._workers = []
+
     def _end_term(self) -> None:
         """Stop both duties and let go of the lead; the lock goes last."""
         leadership = self.leadership
         assert leadership is not None
         leadership.term.resign()
-        self._join_workers()
+        self._abandon_workers()
         self._seed = leadership.sync.dataset, leadership.sync.synced
         self.leadership = None
         leadership.end()
@@ -275,7 +280,7 @@ class Duty:
         leadership = self.leadership
         if leadership is not None:
             leadership.term.resign()
-            self._join_workers()
+            self._abandon_workers()
             self._seed = leadership.sync.dataset, leadership.sync.synced
         _running.discard(self)
         self._stopped = True
@@ -299,14 +304,14 @@ def _before_fork() -> None:
         duty.pause()
 
 
-def _after_in_parent() -> None:
+def _after_fork() -> None:
     for duty in list(_running):
-        afterwards.run_soon(duty.resume)
+        duty.resume()
 
 
-def _after_in_child() -> None:
+def _in_child() -> None:
     for duty in list(_running):
         duty.drop()
 
 
-os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+afterwards.around_forks(_before_fork, _after_fork, _in_child)

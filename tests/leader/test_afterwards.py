@@ -1,21 +1,17 @@
 """What has to wait until a fork is over, waits until then and no longer."""
 
-import ctypes
 import os
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 from fbshared.leader import afterwards
-from fbshared.leader.afterwards import run_soon, wait_until_gone
-
-
-@pytest.fixture
-def counting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interpreter that counts threads after the fork's hooks."""
-    monkeypatch.setattr(afterwards, "_COUNTS_AFTER_HOOKS", True)
+from fbshared.leader.afterwards import around_forks, wait_until_gone
 
 
 def test_a_thread_that_is_gone() -> None:
@@ -41,48 +37,111 @@ def test_the_wait_for_a_thread_has_an_end() -> None:
     assert 0.05 <= time.monotonic() - before < 5
 
 
-def test_at_once_where_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On most interpreters there is nothing to wait for."""
-    monkeypatch.setattr(afterwards, "_COUNTS_AFTER_HOOKS", False)
-    calls: list[int] = []
-    run_soon(lambda: calls.append(1))
+class Registered:
+    """What was given to ``os.register_at_fork``, in its order."""
 
-    assert [1] == calls
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, counts: bool) -> None:
+        self.hooks: list[dict[str, Callable[[], object]]] = []
+        self.calls: list[str] = []
+        monkeypatch.setattr(afterwards, "_COUNTS_AFTER_HOOKS", counts)
+        monkeypatch.setattr(os, "register_at_fork", lambda **hooks: self.hooks.append(hooks))
+        around_forks(
+            lambda: self.calls.append("before"),
+            lambda: self.calls.append("after"),
+            lambda: self.calls.append("child"),
+        )
+
+    def run(self, name: str) -> None:
+        """Run the hooks of a name as a fork does, but for the request to be called back."""
+        for hooks in self.hooks:
+            if name in hooks and not isinstance(hooks[name], partial):
+                hooks[name]()
 
 
-def test_at_once_in_another_thread(counting: None) -> None:
-    """Safe moments come in the main thread; a fork from another one does not wait for them."""
-    calls: list[int] = []
-    thread = threading.Thread(target=lambda: run_soon(lambda: calls.append(1)))
-    thread.start()
-    thread.join()
+def test_where_nobody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On most interpreters the hooks are what was asked for, and nothing else."""
+    registered = Registered(monkeypatch, counts=False)
+    for name in ("before", "after_in_parent", "after_in_child"):
+        registered.run(name)
 
-    assert [1] == calls
+    assert 1 == len(registered.hooks)
+    assert ["before", "after", "child"] == registered.calls
 
 
-def test_a_child_does_not_run_it(counting: None) -> None:
+def test_the_main_thread_waits_for_a_safe_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hooks leave the end to the interpreter, and ask for it without any Python code."""
+    registered = Registered(monkeypatch, counts=True)
+    registered.run("before")
+    registered.run("after_in_parent")
+
+    assert ["before"] == registered.calls
+    assert isinstance(registered.hooks[-1]["after_in_parent"], partial)
+
+
+def test_another_thread_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Safe moments come in the main thread, and it may be long in coming to one."""
+    registered = Registered(monkeypatch, counts=True)
+    for name in ("before", "after_in_parent"):
+        thread = threading.Thread(target=registered.run, args=(name,))
+        thread.start()
+        thread.join()
+
+    assert ["before", "after"] == registered.calls
+
+
+def test_a_safe_moment_after_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the one fork that was begun, once."""
+    registered = Registered(monkeypatch, counts=True)
+    registered.hooks[0]["before"]()
+    forks = registered.hooks[0]["before"].__self__  # type: ignore[attr-defined]
+    forks.safe_moment(None)
+    forks.safe_moment(None)
+
+    assert ["before", "after"] == registered.calls
+
+
+def test_a_safe_moment_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """What its parent had not come to yet is the parent's."""
-    calls: list[int] = []
-    frame = sys._getframe()
-    afterwards._waiting.append((os.getpid() + 1, frame, -1, lambda: calls.append(1)))
-    afterwards._run_waiting(None)
+    registered = Registered(monkeypatch, counts=True)
+    registered.hooks[0]["before"]()
+    forks = registered.hooks[0]["before"].__self__  # type: ignore[attr-defined]
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    forks.safe_moment(None)
 
-    assert [] == calls
-    assert not afterwards._waiting
+    assert ["before"] == registered.calls
 
 
-def test_a_full_list(counting: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the interpreter takes no more calls, it is done at once."""
+FORKING = """
+import os, sys, threading, time, warnings
+from fbshared.leader import afterwards
 
-    class Full:
-        @staticmethod
-        def Py_AddPendingCall(*_: object) -> int:  # noqa: N802
-            return -1
+ended = []
+def before():
+    pass
+def after():
+    ended.append(threading.get_ident())
+afterwards.around_forks(before, after, lambda: None)
+def later():  # a hook of somebody else, registered later: Python code in the middle of the fork
+    for _ in range(1000):
+        len(str(_))
+    inside.append(len(ended))
+inside = []
+os.register_at_fork(after_in_parent=later)
+for number in range(50):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    deadline = time.monotonic() + 10
+    while len(ended) <= number and time.monotonic() < deadline:
+        pass
+expected = range(50) if afterwards._COUNTS_AFTER_HOOKS else range(1, 51)
+print(len(ended), inside == list(expected))
+"""
 
-    monkeypatch.setattr(ctypes, "pythonapi", Full)
-    calls: list[int] = []
-    afterwards._waiting.append((os.getpid() + 1, sys._getframe(), -1, lambda: calls.append(2)))
 
-    run_soon(lambda: calls.append(1))
+def test_real_forks() -> None:
+    """Each fork is ended once, and where threads are counted after the hooks, after those of others too."""
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=50)
 
-    assert [1] == calls
+    assert "50 True\n" == done.stdout, done.stderr
