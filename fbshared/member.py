@@ -35,6 +35,7 @@ log = logging.getLogger("fbshared")
 
 _TRIES = 5
 _REJOIN_PAUSE = 0.5
+_TURN_PAUSE = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +275,17 @@ class Member:
     def _rejoin(self, duty: Duty) -> None:
         """In the duty's thread: the region is gone, meet the others in the new one."""
         while not self.closed and self.cell[0]:
-            if self._move(duty):
+            try:
+                # A refresh that began in the old region must not end in the new one.
+                turn = self._turns.pop()
+            except IndexError:
+                time.sleep(_TURN_PAUSE)
+                continue
+            try:
+                moved = self._move(duty)
+            finally:
+                self._turns.append(turn)
+            if moved:
                 self._begin_again(duty)
                 return
             time.sleep(_REJOIN_PAUSE)
@@ -296,7 +307,7 @@ class Member:
                 self.run()
 
     def _move(self, duty: Duty | None) -> bool:
-        """Take what is undelivered along into the region that the path leads to now."""
+        """Take what is undelivered along into the region that the path leads to now; the caller has the turn."""
         try:
             region = Region(self.settings.root, self.settings.digest)
         except OSError as error:

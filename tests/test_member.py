@@ -340,3 +340,29 @@ def test_flushing(member: Member) -> None:
 
     assert member.flush(10)
     timer.join()
+
+
+def test_a_move_waits_for_a_refresh(member: Member, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refresh that began in the old region ends before the member moves, and never undoes the move."""
+
+    class Leaving:
+        def rescue(self, put: Callable[[bytes], bool]) -> None:
+            """Nobody died."""
+
+    monkeypatch.setattr(Member, "_begin_again", lambda self, duty: None)
+    publisher.publish(data("a"), synced=True)
+    member.load("a")
+    old = member.region
+    shutil.rmtree(old.path)
+    old.control.retire()
+    turn = member._turns.pop()  # as a refresh in another thread has it
+    moving = threading.Thread(target=member._rejoin, args=(Leaving(),))
+    moving.start()
+    moving.join(0.2)
+    waited = member.region is old
+    member._turns.append(turn)
+    moving.join(10)
+
+    assert waited
+    assert member.region is not old
+    assert 0 == member.view.word
