@@ -287,3 +287,57 @@ def test_uwsgi_with_default_options(crew: Crew, tmp_path: Path) -> None:
             os.kill(leader, signal.SIGCONT)
         assert crew.until(lambda: crew.server.open_connections == 1, 5)
         assert set() == crew.lacking(web.ask("put", "after", 20)[1])
+
+
+@pytest.mark.parametrize("preload", [["--preload"], []], ids=["preload", "plain"])
+def test_gunicorn_with_uvicorn_workers(crew: Crew, tmp_path: Path, preload: list[str]) -> None:
+    """ASGI workers of gunicorn work, with --preload and without."""
+    pytest.importorskip("uvicorn_worker", reason="uvicorn-worker is not installed")
+    (tmp_path / "settings.py").write_text("control_socket_disable = True\n")
+    options = ["--worker-class=uvicorn_worker.UvicornWorker", "--workers=3", "--bind=unix:SOCKET", "asgi:application"]
+    with _running(
+        crew, tmp_path, [sys.executable, "-m", "gunicorn", *preload, "--config=settings.py", *options]
+    ) as web:
+        _works_in_workers(crew, web)
+
+
+def test_uvicorn_with_several_workers(crew: Crew, tmp_path: Path) -> None:
+    """The spawned workers of uvicorn work."""
+    pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+    options = ["--workers=3", "--uds=SOCKET", "--lifespan=off", "asgi:application"]
+    with _running(crew, tmp_path, [sys.executable, "-m", "uvicorn", *options]) as web:
+        _works_in_workers(crew, web)
+
+
+def test_celery(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None:
+    """Children of Celery's prefork pool work while they are recycled, over one connection, and lose no event."""
+    celery = pytest.importorskip("celery", reason="celery is not installed")
+    server.put_flag(_serve("one"))
+    environment = os.environ | {"FBSHARED_TEST_SETTINGS": crew.settings(), "FBSHARED_TEST_QUEUE": str(tmp_path)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+    options = ["-A", "celery_tasks", "worker", "--pool=prefork", "--concurrency=2", "--max-tasks-per-child=5"]
+    folders = {"data_folder_in": str(tmp_path), "data_folder_out": str(tmp_path)}
+    broker = celery.Celery(broker="filesystem://", backend=f"file://{tmp_path}", broker_transport_options=folders)
+
+    def send(name: str, *arguments: Any) -> Any:
+        return broker.send_task("run", (name, arguments))
+
+    log = (tmp_path / "log").open("wb")
+    pool = subprocess.Popen(
+        [sys.executable, "-m", "celery", *options], env=environment, cwd=tmp_path, stdout=log, stderr=log
+    )
+    try:
+        tasks = [send("put", f"task-{number}", 3) for number in range(20)]
+        answers = [task.get(timeout=30, interval=0.05) for task in tasks]
+        server.put_flag(_serve("two"))
+        seen = send("wait_value", "load", "two", 10.0).get(timeout=30, interval=0.05)[1]
+    finally:
+        pool.terminate()
+        code = pool.wait(30)
+        log.close()
+
+    assert len({pid for pid, _ in answers}) >= 4, "children were recycled"
+    assert "two" == seen
+    assert set() == crew.lacking([key for _, keys in answers for key in keys])
+    assert 1 == len(server.connections)
+    assert 0 == code
