@@ -239,6 +239,7 @@ def _works_in_workers(crew: Crew, web: WebServer) -> set[int]:
     return workers
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("preload", [["--preload"], []], ids=["preload", "plain"])
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
 def test_gunicorn(crew: Crew, tmp_path: Path, kind: str, preload: list[str]) -> None:
@@ -289,6 +290,7 @@ def test_uwsgi_with_default_options(crew: Crew, tmp_path: Path) -> None:
         assert set() == crew.lacking(web.ask("put", "after", 20)[1])
 
 
+@pytest.mark.servers
 @pytest.mark.parametrize("preload", [["--preload"], []], ids=["preload", "plain"])
 def test_gunicorn_with_uvicorn_workers(crew: Crew, tmp_path: Path, preload: list[str]) -> None:
     """ASGI workers of gunicorn work, with --preload and without."""
@@ -301,6 +303,7 @@ def test_gunicorn_with_uvicorn_workers(crew: Crew, tmp_path: Path, preload: list
         _works_in_workers(crew, web)
 
 
+@pytest.mark.servers
 def test_uvicorn_with_several_workers(crew: Crew, tmp_path: Path) -> None:
     """The spawned workers of uvicorn work."""
     pytest.importorskip("uvicorn", reason="uvicorn is not installed")
@@ -309,6 +312,7 @@ def test_uvicorn_with_several_workers(crew: Crew, tmp_path: Path) -> None:
         _works_in_workers(crew, web)
 
 
+@pytest.mark.servers
 def test_celery(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None:
     """Children of Celery's prefork pool work while they are recycled, over one connection, and lose no event."""
     celery = pytest.importorskip("celery", reason="celery is not installed")
