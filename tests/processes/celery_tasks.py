@@ -11,7 +11,7 @@ Here.settings = json.loads(os.environ["FBSHARED_TEST_SETTINGS"])
 Here.client = client_of(Here.settings)
 
 directory = os.environ["FBSHARED_TEST_QUEUE"]
-folders = {"data_folder_in": directory, "data_folder_out": directory}
+folders = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), directory)
 app = Celery("celery_tasks", broker="filesystem://", backend=f"file://{directory}", broker_transport_options=folders)
 
 

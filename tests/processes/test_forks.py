@@ -320,7 +320,7 @@ def test_celery(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None:
     environment = os.environ | {"FBSHARED_TEST_SETTINGS": crew.settings(), "FBSHARED_TEST_QUEUE": str(tmp_path)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
     options = ["-A", "celery_tasks", "worker", "--pool=prefork", "--concurrency=2", "--max-tasks-per-child=5"]
-    folders = {"data_folder_in": str(tmp_path), "data_folder_out": str(tmp_path)}
+    folders = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), str(tmp_path))
     broker = celery.Celery(broker="filesystem://", backend=f"file://{tmp_path}", broker_transport_options=folders)
 
     def send(name: str, *arguments: Any) -> Any:
