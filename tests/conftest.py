@@ -15,11 +15,21 @@ PATIENCE = 3.0  # seconds for what is on its way out to be gone
 STANDING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")  # live as long as the test run
 
 
+_made: list[Path] = []
+
+
+def pytest_sessionfinish() -> None:
+    """Remove what a process on its way out made again after its test had cleaned up."""
+    for directory in _made:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(autouse=True)
 def shared_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A private root for regions, in memory where there is some, named by FBSHARED_DIR."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = Path(tempfile.mkdtemp(prefix="fbt-", dir=memory))
+    _made.append(directory)
     monkeypatch.setenv("FBSHARED_DIR", str(directory))
     owner = os.getpid()
     threads, children = set(threading.enumerate()), _children()

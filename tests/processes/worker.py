@@ -130,13 +130,22 @@ def fork(times: int = 1) -> list[int]:
 
 @command
 def fork_in_c(times: int = 1) -> list[int]:
-    """The same in C, where no hook of Python runs."""
+    """The same in C, where no hook of Python runs.
+
+    At a moment when no other thread of this process waits for the interpreter's lock: CPython's own lock does not
+    always survive such a fork, with or without fbshared.
+    """
     pids = []
+    duty = Here.client._member._duty
+    if duty is not None:
+        duty.pause()
     for _ in range(times):
         pid = ctypes.PyDLL(None).fork()  # which keeps the interpreter's lock
         if pid == 0:
             become()
         pids.append(pid)
+    if duty is not None:
+        duty.resume()
     return pids
 
 
