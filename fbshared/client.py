@@ -72,7 +72,7 @@ class FBClient:
         self._member.users.add(id(self))
         self._member.run()
         if start_wait > 0 and not self._wait(start_wait):
-            log.warning("no data after %g s; evaluations answer their default until there is", start_wait)
+            log.warning("there is no data yet; evaluations answer their default until there is")
 
     # -- evaluation ------------------------------------------------------------------------------------------
 

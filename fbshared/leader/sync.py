@@ -208,12 +208,13 @@ class Sync:
         refused = ended.error is SyncError.REQUEST_REFUSED
         delay = max(next(self._refusals if refused else self._delays), ended.retry_after)
         self._retry_at = now + delay
+        # Said before it is shown: whoever waits for data gives up at the sight of a refusal.
         if refused:
-            self._show(SyncState.REFUSED, ended.error, ended.detail, delay)
             self._tell(ended.error, REFUSAL, delay)
+            self._show(SyncState.REFUSED, ended.error, ended.detail, delay)
         else:
-            self._show(SyncState.INTERRUPTED, ended.error, ended.detail, delay)
             self._tell(ended.error, "no connection to FeatBit: %s; trying again", ended)
+            self._show(SyncState.INTERRUPTED, ended.error, ended.detail, delay)
 
     def _show(self, state: SyncState, error: SyncError, detail: int = 0, delay: float = 0.0) -> None:
         control = self._control
