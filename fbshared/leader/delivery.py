@@ -139,13 +139,13 @@ class Delivery:
         except _Later as later:
             wait = max(next(self._delays), later.wait)
             self._retry_at = time.monotonic() + wait
-            self._show(DeliveryState.RETRYING, later.status, wait)
             self._tell("retrying", "event delivery is interrupted (status %s), retrying", later.status or "no answer")
+            self._show(DeliveryState.RETRYING, later.status, wait)
             return False
         except _Refused as refused:
             self._retry_at = time.monotonic() + PAUSE
-            self._show(DeliveryState.PAUSED, int(str(refused)), PAUSE)
             self._tell("refused", "FeatBit refuses events (status %s); trying again in %d s", refused, PAUSE)
+            self._show(DeliveryState.PAUSED, int(str(refused)), PAUSE)
             return False
         self._delays = delays(self._settings.first_retry, self._settings.longest_retry)
         if self._control.delivery_state != DeliveryState.OK:

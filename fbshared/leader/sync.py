@@ -181,8 +181,8 @@ class Sync:
             self._publish(self.dataset, self.synced)
         except OSError as error:
             self._publish_at = now + _PUBLISH_AGAIN
-            self._show(SyncState.INTERRUPTED, SyncError.STORAGE, error.errno or 0)
             self._tell("storage", "a snapshot cannot be written, the former one stays: %s", error.strerror)
+            self._show(SyncState.INTERRUPTED, SyncError.STORAGE, error.errno or 0)
             return
         self._unpublished, self._publish_at = False, 0.0
         self._told.discard("storage")
