@@ -14,7 +14,6 @@ from fbshared.errors import MessageError
 
 FLAG = 0
 SEGMENT = 1
-KINDS = (FLAG, SEGMENT)
 
 _IDENTITY = ("key", "id")  # by kind
 _KEPT = (

@@ -123,11 +123,8 @@ def allocate(fd: int, offset: int, size: int) -> None:
         os.posix_fallocate(fd, offset, size)
         return
     end = offset + size  # pragma: no cover - macOS
-    try:  # pragma: no cover
-        while offset < end:
-            offset += os.pwrite(fd, bytes(min(end - offset, 65536)), offset)
-    except OSError:  # pragma: no cover
-        raise
+    while offset < end:  # pragma: no cover
+        offset += os.pwrite(fd, bytes(min(end - offset, 65536)), offset)
 
 
 def temporary(directory: str) -> tuple[str, int]:
