@@ -1,0 +1,135 @@
+"""Web servers of the tests, and what must be true of any server's workers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fbshared.testing import flag
+
+if TYPE_CHECKING:
+    from tests.processes.conftest import Crew
+
+HERE = Path(__file__).parent
+
+
+def serve(value: str) -> dict[str, object]:
+    return flag("load", "string", ["one", "two", "three"], serve=value)
+
+
+def of_the_leader(crew: Crew, pid: int) -> set[str]:
+    """What only a leader has open: sockets to FeatBit, the bell, and a lock that it holds through the descriptor."""
+    tcp = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    remote = f":{crew.server.port:04X}"
+    wanted = {f"socket:[{fields[9]}]" for fields in tcp if fields[2].endswith(remote)} | {str(crew.path / "bell")}
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            name = os.readlink(path)
+            if name in wanted or "FLOCK" in Path(f"/proc/{pid}/fdinfo/{path.name}").read_text():
+                found.add(name)
+    return found
+
+
+def inherited(crew: Crew, leader: int, children: list[int]) -> set[str]:
+    """What children have from a leader that they should not have."""
+    mine = of_the_leader(crew, leader)
+
+    assert any(name.endswith(".lock") for name in mine), "the test looks for the right things"
+    assert any(name.endswith("bell") for name in mine)
+    assert any(name.startswith("socket") for name in mine)
+
+    return set().union(*(of_the_leader(crew, child) for child in children))
+
+
+class WebServer:
+    """A web server with the application of ``wsgi.py``, in a process group of its own."""
+
+    workers = 3
+
+    def __init__(self, crew: Crew, directory: Path, command: list[str], **options: Any) -> None:
+        self.socket = str(directory / "http.socket")
+        self.log = directory / "log"
+        python_path = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {"FBSHARED_TEST_SETTINGS": crew.settings(**options), "PYTHONPATH": python_path}
+        command = [part.replace("SOCKET", self.socket) for part in command]
+        with self.log.open("wb") as log:
+            self.popen = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=directory,
+            )
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        self.popen.wait()
+
+    def ask(self, name: str, *arguments: Any) -> tuple[int, Any]:
+        """Which process answers, and what."""
+        body = json.dumps([name, arguments]).encode()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(10)
+            connection.connect(self.socket)
+            connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        assert b" 200 " in head.splitlines()[0], answer
+        pid, result = json.loads(rest)
+        return pid, result
+
+    def all_say(self, expected: Any, name: str, *arguments: Any, but: int = 0) -> set[int]:
+        """The workers, as soon as each of them has given this answer to its latest request."""
+        answers: dict[int, Any] = {}
+        deadline = time.monotonic() + 15
+        while list(answers.values()) != [expected] * self.workers:
+            assert time.monotonic() < deadline, (answers, self.log.read_text())
+            try:
+                pid, result = self.ask(name, *arguments)
+            except (OSError, ValueError):  # not there yet, or killed at this moment
+                time.sleep(0.05)
+                continue
+            if pid != but:
+                answers[pid] = result
+        return set(answers)
+
+
+@contextlib.contextmanager
+def running(crew: Crew, directory: Path, command: list[str], **options: Any) -> Iterator[WebServer]:
+    web = WebServer(crew, directory, command, **options)
+    try:
+        yield web
+    except BaseException:
+        print(web.log.read_text())
+        raise
+    finally:
+        web.close()
+
+
+def works_in_workers(crew: Crew, web: WebServer) -> set[int]:
+    """The workers, after each has evaluated, seen a patch and delivered events, with one connection in all."""
+    web.all_say("one", "value", "load")
+    crew.server.put_flag(serve("two"))
+    workers = web.all_say("two", "value", "load")
+    keys: list[str] = []
+    for number in range(30):
+        keys += web.ask("put", f"web-{number}", 20)[1]
+    leader = crew.control().leader_pid
+
+    assert set() == crew.lacking(keys)
+    assert 1 == len(crew.server.connections)
+    assert set() == inherited(crew, leader, list(workers - {leader}))
+
+    return workers
