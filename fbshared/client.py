@@ -266,6 +266,7 @@ class FBClient:
             if member.words[PUBLICATION] != view.word:
                 view = member.refresh()
             if not view.ready:
+                member.run()  # could not where it was made: uWSGI's first process becomes its first worker
                 return CLIENT_NOT_READY
             if not _is_text(key):
                 return FLAG_NOT_FOUND
@@ -311,6 +312,8 @@ class FBClient:
     def _wait(self, seconds: float) -> bool:
         """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""
         deadline = time.monotonic() + seconds
+        if self._member.waits_in_vain():
+            deadline = 0.0
         pause = 0.001
         while not self.initialize:
             if self._member.region.control.sync_state == SyncState.REFUSED or time.monotonic() >= deadline:

@@ -23,6 +23,7 @@ from fbshared.shm.forked import ForkCell
 from fbshared.shm.outbox import Outbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
+from fbshared.uwsgi import before_the_forks, why_no_threads
 from fbshared.view import Damaged, View
 
 if TYPE_CHECKING:
@@ -115,9 +116,19 @@ class Member:
         """Stand for the lead in the background, unless that is not this member's role."""
         if self.settings.duty is None or self.closed or not self._usable:
             return
+        if trouble := why_no_threads():
+            if trouble not in self._told:
+                self._told.add(trouble)
+                log.warning("this process cannot lead: %s; run 'fbshared agent' beside it", trouble)
+            return
         if self._duty is None:
             self._duty = self._new_duty(None)
         self._duty.start()
+
+    def waits_in_vain(self) -> bool:
+        """Whether data can only come from an agent that uWSGI starts after this process has gone on."""
+        may_lead = self.settings.duty is not None and not why_no_threads()
+        return not may_lead and self.region.control.leader_pid == 0 and before_the_forks()
 
     def refresh(self) -> View:
         """Adopt the newest publication if there is one. Never waits: where another thread is at it, the former

@@ -3,10 +3,13 @@
 import errno
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -70,6 +73,25 @@ def in_child(test: Callable[[], bool]) -> bool:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_where_no_thread_runs(
+    settings: MemberSettings, member: Member, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A member that would lead but can start no thread says once that an agent must, and does not wait for itself."""
+    uwsgi = ModuleType("uwsgi")
+    vars(uwsgi).update(has_threads=0, worker_id=lambda: 0, mule_id=lambda: 0)
+    monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
+    member.settings = replace(settings, duty=lambda: pytest.fail("it must not stand for the lead"))
+    member.run()
+    member.run()
+
+    assert 1 == caplog.text.count("run 'fbshared agent' beside it")
+    assert member.waits_in_vain()
+
+    member.region.control.leader_pid = os.getpid()
+
+    assert not member.waits_in_vain()
 
 
 def test_there_is_one(settings: MemberSettings, member: Member) -> None:

@@ -2,8 +2,8 @@
 
 One thread waits for the lead; a leader has two more. Before a fork they all pause at a safe point, so that a child
 inherits no half-done work and Python has no thread to warn about; afterwards they go on in the parent, with the
-same lead and the same connection. Where no hook runs, they just go on in the parent, and the child drops its copies
-when it first notices.
+same lead and the same connection. Where not even the hook of ``fbshared.uwsgi`` runs, they just go on in the parent.
+A child that ran no hook drops its copies when it first notices.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping
 
+from fbshared import uwsgi
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.leader import afterwards
 from fbshared.leader.election import Election, Term
@@ -315,3 +316,4 @@ def _in_child() -> None:
 
 
 afterwards.around_forks(_before_fork, _after_fork, _in_child)
+uwsgi.around_forks_in_c(_before_fork, _after_fork)

@@ -77,6 +77,11 @@ class WebServer:
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
+    def stop(self, number: signal.Signals, seconds: float = 15.0) -> int:
+        """Let it end in peace; its exit code."""
+        self.popen.send_signal(number)
+        return self.popen.wait(seconds)
+
     def ask(self, name: str, *arguments: Any) -> tuple[int, Any]:
         """Which process answers, and what."""
         body = json.dumps([name, arguments]).encode()
@@ -85,6 +90,8 @@ class WebServer:
             connection.connect(self.socket)
             connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        if not answer:
+            raise ConnectionResetError("the worker is gone")
         head, _, rest = answer.partition(b"\r\n\r\n")
         assert b" 200 " in head.splitlines()[0], answer
         pid, result = json.loads(rest)

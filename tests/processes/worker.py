@@ -70,6 +70,14 @@ def put(prefix: str, count: int, key: str = "load") -> list[str]:
 
 
 @command
+def put_and_hang(prefix: str, count: int, path: str) -> None:
+    """Evaluate for that many users, write down who did and for whom, and come to no end."""
+    keys = put(prefix, count)
+    Path(path).write_text(f"{os.getpid()}:{','.join(keys)}")
+    time.sleep(60)
+
+
+@command
 def leads() -> bool:
     return Here.client.is_leader
 
