@@ -83,6 +83,11 @@ class Recovery:
         self._causes.append(cause)
         self.excused(now + seconds)
 
+    def meanwhile(self, cause: str) -> None:
+        """Something else happens: where it is not well, the time that it takes is not that of one thing."""
+        if self.since is not None and cause not in self._causes:
+            self._causes.append(cause)
+
     def excused(self, until: float) -> None:
         """It may take until then."""
         self._limit = max(self._limit, until)
@@ -96,9 +101,9 @@ class Recovery:
             self._causes.clear()
         elif self.since is None:
             self.since, self._limit = now, now + GATE
+            self._causes.append("a lost connection")
         elif now > self._limit:
-            causes = ", ".join(self._causes) or "no cause"
-            return f"nobody in sync leads, for {now - self.since:.2f} s now, after: {causes}"
+            return f"nobody in sync leads, for {now - self.since:.2f} s now, after: {', '.join(self._causes)}"
         return None
 
 
@@ -138,7 +143,7 @@ class Judge(threading.Thread):
                 with self._mutex:
                     self._look(time.monotonic())
             except Exception:  # noqa: BLE001 - a judge that fell silent would find everything in order
-                self._broken(traceback.format_exc())
+                self.broken(traceback.format_exc())
 
     def finish(self) -> None:
         """End watching."""
@@ -151,6 +156,11 @@ class Judge(threading.Thread):
         """Something is done from which the crew recovers within this time."""
         with self._mutex:
             self.recovery.disturbed(cause, time.monotonic(), seconds)
+
+    def meanwhile(self, cause: str) -> None:
+        """Something is done that costs no more than a reconnection."""
+        with self._mutex:
+            self.recovery.meanwhile(cause)
 
     def stopped(self, pid: int) -> None:
         """A process stands still from now on."""
@@ -187,6 +197,12 @@ class Judge(threading.Thread):
         with self._mutex:
             return set(self._frozen)
 
+    def broken(self, what: str) -> None:
+        """Note what is broken, if it is the first."""
+        if self.breach is None:
+            self.breach = what
+            self._over.set()
+
     # What it looks at
 
     def _look(self, now: float) -> None:
@@ -196,7 +212,7 @@ class Judge(threading.Thread):
         self.regressions += word < self._word
         self._word = word
         if control.identity != self._identity or self._crew.control().identity != self._identity:
-            self._broken("the region is another one")
+            self.broken("the region is another one")
         for kind in ("wrong", "troubles"):
             self._read(kind)
         self._look_at_recovery(now)
@@ -208,12 +224,14 @@ class Judge(threading.Thread):
     def _read(self, kind: str) -> None:
         path = Path(f"{self._crew.socket}.{kind}")
         if path.exists():
-            self._broken(f"{kind}: {path.read_text()[:2000]}")
+            self.broken(f"{kind}: {path.read_text()[:2000]}")
 
     def _look_at_recovery(self, now: float) -> None:
         control = self._control
-        for seconds in self._faulty.values():
+        for name, seconds in self._faulty.items():
             self.recovery.excused(now + seconds)
+            if seconds:
+                self.recovery.meanwhile(name)
         leader = control.leader_pid
         if leader in self._frozen:
             self.recovery.excused(self._frozen[leader] + self._stale_limit + STALE_MARGIN)
@@ -229,7 +247,7 @@ class Judge(threading.Thread):
         )
         wrong = self.recovery.looked(now, well=well)
         if wrong is not None:
-            self._broken(wrong)
+            self.broken(wrong)
 
     def _look_at_connections(self, now: float) -> None:
         """Two count as two unless one is that of a leader that stood still and was superseded (P1)."""
@@ -251,19 +269,14 @@ class Judge(threading.Thread):
             self._two_since = now
         elif now - self._two_since >= LONGEST_OVERLAP:
             owners = [self._owners[connection.number] for connection in counted]
-            self._broken(f"{len(counted)} connections for {now - self._two_since:.2f} s, (epoch, process): {owners}")
+            self.broken(f"{len(counted)} connections for {now - self._two_since:.2f} s, (epoch, process): {owners}")
 
     def _look_at_woken(self, connection: Connection, since: float) -> None:
         if since > WAKING:
-            self._broken(f"the socket of a superseded leader is open {since:.2f} s after it went on")
+            self.broken(f"the socket of a superseded leader is open {since:.2f} s after it went on")
         # One that it was about to send when it was stopped is no sign that it read on.
         if len(connection.messages) > self._said[connection.number] + 1:
-            self._broken("a superseded leader that went on used its connection")
+            self.broken("a superseded leader that went on used its connection")
 
     def _open(self) -> list[Connection]:
         return [connection for connection in self._crew.server.connections if connection.closed_at is None]
-
-    def _broken(self, what: str) -> None:
-        if self.breach is None:
-            self.breach = what
-            self._over.set()

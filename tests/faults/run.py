@@ -5,25 +5,27 @@ from __future__ import annotations
 import itertools
 import math
 import signal
-import statistics
+import subprocess
 import time
+import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from fbshared.testing import FeatBitServer, bootstrap, flag, in_segment, rule, segment
 from tests.faults.judge import BATCH, GATE, STALL_LIMIT, Judge
+from tests.faults.report import Report
 from tests.faults.schedule import FEWEST, Fault, Step, schedule
 from tests.processes.conftest import Crew, Process
 
-__all__ = ["Report", "Run", "server"]
+__all__ = ["Run", "server"]
 
 STALE_LIMIT = 1.5  # seconds
 RATE = 120  # evaluations a second and member that send an event
 READ_EVERY = 0.01  # seconds between two looks of a member at what belongs together
 PATCH_EVERY = 0.04
 LAST_STEPS = 12
+PATIENCE = 30.0  # seconds for the last events to arrive
 _OPTIONS = {"leader_stale_limit": STALE_LIMIT, "streaming_first_retry_delay": 0.05, "events_retry_interval": 0.05}
 
 
@@ -42,45 +44,6 @@ def _patch(number: int) -> dict[str, list[dict[str, object]]]:
     paired = flag("paired", "string", values, serve=values[1], rules=[served], insights_enabled=False)
     bits = segment("bits", included=[f"bit-{bit}" for bit in range(10) if number >> bit & 1])
     return {"flags": [paired, flag("number", "number", [number], insights_enabled=False)], "segments": [bits]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a run found; ``broken`` is empty when all promises were kept."""
-
-    seed: int
-    seconds: float
-    faults: Counter[str]
-    times: dict[str, list[float]]
-    evaluations: int
-    lost: int
-    duplicates: int
-    duplicates_bound: int
-    leaderships: int
-    overlaps: list[float]
-    regressions: int
-    broken: list[str]
-    last_steps: list[str]
-
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} x {kind}" for kind, count in self.faults.most_common())
-        sent = f"lost {self.lost}, duplicates {self.duplicates} of {self.duplicates_bound} allowed"
-        longest = f"{len(self.overlaps)}, the longest {max(self.overlaps, default=0.0):.3f} s"
-        lines = [
-            f"seed {self.seed}, {self.seconds:.0f} s, {self.faults.total()} faults: {kinds}",
-            *(f"back in sync after {cause}: {_figures(times)}" for cause, times in sorted(self.times.items())),
-            f"leaderships {self.leaderships}, evaluations {self.evaluations}, {sent}",
-            f"two connections at once: {longest}; the publication word went back {self.regressions} times",
-        ]
-        if self.broken:
-            lines += [f"BROKEN with seed {self.seed}:", *(f"  {what}" for what in self.broken), "last steps:"]
-            lines += [f"  {step}" for step in self.last_steps]
-        return "\n".join(lines)
-
-
-def _figures(times: list[float]) -> str:
-    p99 = statistics.quantiles(times, n=100, method="inclusive")[98] if len(times) > 1 else times[0]
-    return f"{len(times)} times, p50 {statistics.median(times):.3f} s, p99 {p99:.3f} s, worst {max(times):.3f} s"
 
 
 def _finish(process: Process) -> list[object]:
@@ -105,6 +68,7 @@ class Run:
         self._steps: deque[str] = deque(maxlen=LAST_STEPS)
         self._done: Counter[str] = Counter()
         self._wrong: list[object] = []
+        self._waiting: set[int] = set()  # who would wait at its exit for children of multiprocessing
         self._judge: Judge
 
     def run(self, seconds: float) -> Report:
@@ -118,29 +82,35 @@ class Run:
         for step in schedule(self._seed, self._members):
             if time.monotonic() - self._begun >= seconds or self._judge.breach:
                 break
-            self._do(step)
+            self._try(step)
             if step.settled:
                 self._pass(lambda: self._judge.well)
             self._pass(lambda: False, step.pause)
         return self._account(time.monotonic() - self._begun)
 
+    def _try(self, step: Step) -> None:
+        self._done[step.fault.value] += 1
+        self._note(str(step))
+        try:
+            self._do(step)
+        except (AssertionError, OSError, subprocess.TimeoutExpired):
+            self._judge.broken(traceback.format_exc())  # a process that does not answer, arrive or end
+
     # The account
 
     def _account(self, seconds: float) -> Report:
-        self._heal()
-        self._pass(lambda: self._judge.well and not self._pending, 2 * STALL_LIMIT)
-        broken = [] if self._judge.breach else list(self._last_patch())
-        for process in self._crew.processes:
-            self._wrong += _finish(process)
+        try:
+            self._come_to_rest()
+        except (AssertionError, OSError):
+            self._judge.broken(traceback.format_exc())
         keys = self._crew.recorded(self._records)
-        lost = self._judge.ledger.lacking(keys, 30.0)
+        lost = self._judge.ledger.lacking(keys, PATIENCE)
         self._judge.finish()
         terms = len(self._judge.epochs)
         # A batch in flight for each leader that ended, and for each time that the server died over an answer.
         bound = BATCH * (terms - 1 + self._done[Fault.OUTAGE.value])
         duplicates = self._judge.ledger.duplicates()
-        if self._judge.breach:
-            broken.append(self._judge.breach)
+        broken = [self._judge.breach] if self._judge.breach else []
         broken += [f"wrong: {wrong}" for wrong in self._wrong]
         if lost:
             broken.append(f"{len(lost)} events are lost: {sorted(lost)[:10]}")
@@ -162,14 +132,18 @@ class Run:
             last_steps=list(self._steps),
         )
 
-    def _last_patch(self) -> Iterator[str]:
-        """What is changed when all is over reaches everybody who is left."""
+    def _come_to_rest(self) -> None:
+        """End all that lasts, see that a last patch reaches everybody who is left, and end the load."""
+        self._end(lambda due, what: True)
+        self._pass(lambda: self._judge.well, 2 * STALL_LIMIT)
         number = next(self._patches)
         self._crew.server.patch(**_patch(number))
         for process in self._crew.processes:
             seen = process.ask("wait_value", "number", number, GATE)
             if seen != number:
-                yield f"process {process.pid} sees {seen} and not {number} when all is over"
+                self._judge.broken(f"process {process.pid} sees {seen} and not {number} when all is over")
+        for process in self._crew.processes:
+            self._wrong += _finish(process)
 
     # Time
 
@@ -194,9 +168,6 @@ class Run:
         for _, what, end in ending:
             self._note(f"end: {what}")
             end()
-
-    def _heal(self) -> None:
-        self._end(lambda due, what: True)
 
     def _note(self, what: str) -> None:
         line = f"{time.monotonic() - self._begun:8.3f} {what}"
@@ -227,24 +198,23 @@ class Run:
         leader = self._crew.control().leader_pid
         return next((each for each in running if each.pid == leader), running[choice % len(running)])
 
-    def _follower(self, choice: int) -> Process:
+    def _follower(self, choice: int, besides: Process | None = None) -> Process:
         leader = self._crew.control().leader_pid
-        others = [process for process in self._running() if process.pid != leader]
+        others = [process for process in self._running() if process.pid != leader and process is not besides]
         return others[choice % len(others)]
 
     # Faults
 
     def _do(self, step: Step) -> None:
         fault, server = step.fault, self._crew.server
-        self._done[fault.value] += 1
-        self._note(str(step))
         match fault:
             case Fault.KILL_LEADER:
                 self._kill(self._leader(step.choice))
             case Fault.KILL_FOLLOWER:
                 self._kill(self._follower(step.choice))
             case Fault.KILL_TWO:
-                self._kill(self._leader(step.choice), self._follower(step.choice))
+                leader = self._leader(step.choice)
+                self._kill(leader, self._follower(step.choice, besides=leader))
             case Fault.STOP_LEADER:
                 self._stop(self._leader(step.choice), step.seconds)
             case Fault.STOP_FOLLOWER:
@@ -258,8 +228,10 @@ class Run:
             case Fault.FORK | Fault.MULTIPROCESS:
                 self._fork(self._running()[step.choice % FEWEST], fault.name.lower())
             case Fault.DROP:
+                self._judge.meanwhile(fault.value)
                 server.drop_connections()
             case Fault.CLOSE_1011:
+                self._judge.meanwhile(fault.value)
                 server.drop_connections(1011)
             case Fault.FAIL_POSTS:
                 server.fail_insights(*[503] * (1 + step.choice % 3))
@@ -292,6 +264,9 @@ class Run:
         self._later(seconds, f"stopped {process.pid}", go_on)
 
     def _leave(self, process: Process) -> None:
+        if process.pid in self._waiting:
+            self._kill(process)
+            return
         self._wrong += _finish(process)  # a client that was stopped sends no more events
         self._crew.processes.remove(process)
         if process.pid == self._crew.control().leader_pid:
@@ -301,6 +276,8 @@ class Run:
     def _fork(self, parent: Process, how: str) -> None:
         seen = parent.ask("value", "number")
         (pid,) = parent.ask(how)
+        if how == "multiprocess":
+            self._waiting.add(parent.pid)
         self._occupy(self._crew.arrival(pid), int(seen))
 
     def _misbehave(self, fault: Fault, seconds: float) -> None:
