@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fbshared.shm.control import SyncState
 from fbshared.shm.region import GENERATION_BITS, now_ms
+from tests.faults.sockets import sockets_of, unread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "GATE", "Judge", "Ledger"]
 
 GATE = 5.0  # seconds in which the region is in sync again when nothing else is in the way; promise P5
-STALE_MARGIN = 2.0  # seconds beyond the stale limit for the same, when the leader stands still
+STALE_MARGIN = 2.5  # seconds beyond the stale limit for the same, when the leader stands still
 STALL_LIMIT = 12.0  # seconds: a request whose answer was swallowed is repeated after ten
 RETRY_MARGIN = 3.0  # seconds beyond the time at which the leader says that it tries again
 LONGEST_OVERLAP = 1.0  # seconds; promise P1
 WAKING = 3.0  # seconds in which a superseded leader that wakes up closes its socket
+MESSAGE = 8192  # bytes; longer than any message of a run
 BATCH = 500  # events in one post; promise P6
 _LOOK = 0.004
 _TAKE = 0.25
@@ -132,7 +134,7 @@ class Judge(threading.Thread):
         self._woken: dict[int, float] = {}
         self._faulty: dict[str, float] = {}  # what is wrong with the server, and how long it takes to get over
         self._owners: dict[int, tuple[int, int]] = {}  # epoch and process of each connection
-        self._said: dict[int, int] = {}  # messages of the connections of those that were woken
+        self._unread: dict[str, int] = {}  # bytes in sockets that nobody may read any more
         self._two_since: float | None = None
         self._word = 0
         self._taken_at = 0.0
@@ -158,7 +160,7 @@ class Judge(threading.Thread):
             self.recovery.disturbed(cause, time.monotonic(), seconds)
 
     def meanwhile(self, cause: str) -> None:
-        """Something is done that costs no more than a reconnection."""
+        """Something is done, which may cost a reconnection."""
         with self._mutex:
             self.recovery.meanwhile(cause)
 
@@ -172,11 +174,10 @@ class Judge(threading.Thread):
         with self._mutex:
             self._frozen.pop(pid, None)
             self._woken[pid] = time.monotonic()
-            epoch = self._control.epoch
-            for connection in self._open():
-                its_epoch, owner = self._owners.get(connection.number, (epoch, 0))
-                if owner == pid and its_epoch < epoch:
-                    self._said[connection.number] = len(connection.messages)
+            if any(self._is_past(connection, pid) for connection in self._open()):
+                marks = unread(sockets_of(pid))
+                # The websocket gets all patches meanwhile; the other one no more than the answer to a post.
+                self._unread |= {inode: count for inode, count in marks.items() if count > 2 * MESSAGE}
 
     def server_fault(self, name: str, seconds: float | None) -> None:
         """The server misbehaves, and it takes this long to get over it once it is well; None when it is."""
@@ -217,6 +218,8 @@ class Judge(threading.Thread):
             self._read(kind)
         self._look_at_recovery(now)
         self._look_at_connections(now)
+        if self._unread:
+            self._look_at_unread()
         if now >= self._taken_at + _TAKE:
             self._taken_at = now
             self.ledger.take()
@@ -259,8 +262,8 @@ class Judge(threading.Thread):
             stood_still = owner in self._frozen or owner in self._woken
             if not stood_still or its_epoch >= epoch:
                 counted.append(connection)
-            elif owner in self._woken and connection.number in self._said:
-                self._look_at_woken(connection, now - self._woken[owner])
+            elif owner in self._woken and now > self._woken[owner] + WAKING:
+                self.broken(f"the socket of a superseded leader is open {WAKING} s after it went on")
         if len(counted) < 2:
             if self._two_since is not None:
                 self.overlaps.append(now - self._two_since)
@@ -271,12 +274,17 @@ class Judge(threading.Thread):
             owners = [self._owners[connection.number] for connection in counted]
             self.broken(f"{len(counted)} connections for {now - self._two_since:.2f} s, (epoch, process): {owners}")
 
-    def _look_at_woken(self, connection: Connection, since: float) -> None:
-        if since > WAKING:
-            self.broken(f"the socket of a superseded leader is open {since:.2f} s after it went on")
-        # One that it was about to send when it was stopped is no sign that it read on.
-        if len(connection.messages) > self._said[connection.number] + 1:
-            self.broken("a superseded leader that went on used its connection")
+    def _look_at_unread(self) -> None:
+        """A superseded leader that goes on reads no more, but for a message that it was reading when it was stopped."""
+        left = unread(self._unread)
+        self._unread = {inode: self._unread[inode] for inode in left}
+        if any(left[inode] < mark - MESSAGE for inode, mark in self._unread.items()):
+            self.broken("a superseded leader that went on reads from its connection")
+
+    def _is_past(self, connection: Connection, pid: int) -> bool:
+        """Whether it is of this process's superseded leadership."""
+        epoch, owner = self._owners.get(connection.number, (self._control.epoch, 0))
+        return owner == pid and epoch < self._control.epoch
 
     def _open(self) -> list[Connection]:
         return [connection for connection in self._crew.server.connections if connection.closed_at is None]

@@ -91,6 +91,7 @@ class Run:
     def _try(self, step: Step) -> None:
         self._done[step.fault.value] += 1
         self._note(str(step))
+        self._judge.meanwhile(step.fault.value)
         try:
             self._do(step)
         except (AssertionError, OSError, subprocess.TimeoutExpired):
@@ -228,10 +229,8 @@ class Run:
             case Fault.FORK | Fault.MULTIPROCESS:
                 self._fork(self._running()[step.choice % FEWEST], fault.name.lower())
             case Fault.DROP:
-                self._judge.meanwhile(fault.value)
                 server.drop_connections()
             case Fault.CLOSE_1011:
-                self._judge.meanwhile(fault.value)
                 server.drop_connections(1011)
             case Fault.FAIL_POSTS:
                 server.fail_insights(*[503] * (1 + step.choice % 3))

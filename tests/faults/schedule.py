@@ -66,7 +66,7 @@ _CHANGES = {
     Fault.FORK: 1,
     Fault.MULTIPROCESS: 1,
 }
-_SHORT_STOP, _LONG_STOP = (0.1, 0.8), (2.2, 4.0)  # seconds; the stale limit of a run lies between
+_SHORT_STOP, _LONG_STOP = (0.1, 0.8), (2.5, 5.0)  # seconds; the stale limit of a run lies between
 _LASTING = {
     Fault.REFUSE_1011: (0.1, 0.6),
     Fault.OUTAGE: (0.2, 1.5),
