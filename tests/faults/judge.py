@@ -131,7 +131,7 @@ class Judge(threading.Thread):
         self._over = threading.Event()
         self._mutex = threading.Lock()
         self._frozen: dict[int, float] = {}
-        self._woken: dict[int, float] = {}
+        self._woken: dict[int, float] = {}  # connections of superseded leaderships, and when their process went on
         self._faulty: dict[str, float] = {}  # what is wrong with the server, and how long it takes to get over
         self._owners: dict[int, tuple[int, int]] = {}  # epoch and process of each connection
         self._unread: dict[str, int] = {}  # bytes in sockets that nobody may read any more
@@ -173,8 +173,9 @@ class Judge(threading.Thread):
         """It goes on."""
         with self._mutex:
             self._frozen.pop(pid, None)
-            self._woken[pid] = time.monotonic()
-            if any(self._is_past(connection, pid) for connection in self._open()):
+            past = [connection.number for connection in self._open() if self._is_past(connection, pid)]
+            self._woken |= dict.fromkeys(past, time.monotonic())
+            if past:
                 marks = unread(sockets_of(pid))
                 # The websocket gets all patches meanwhile; the other one no more than the answer to a post.
                 self._unread |= {inode: count for inode, count in marks.items() if count > 2 * MESSAGE}
@@ -259,11 +260,11 @@ class Judge(threading.Thread):
         counted = []
         for connection in self._open():
             its_epoch, owner = self._owners.setdefault(connection.number, (epoch, leader))
-            stood_still = owner in self._frozen or owner in self._woken
-            if not stood_still or its_epoch >= epoch:
+            if connection.number in self._woken:
+                if now > self._woken[connection.number] + WAKING:
+                    self.broken(f"the socket of a superseded leader is open {WAKING} s after it went on")
+            elif owner not in self._frozen or its_epoch >= epoch:
                 counted.append(connection)
-            elif owner in self._woken and now > self._woken[owner] + WAKING:
-                self.broken(f"the socket of a superseded leader is open {WAKING} s after it went on")
         if len(counted) < 2:
             if self._two_since is not None:
                 self.overlaps.append(now - self._two_since)
