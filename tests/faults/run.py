@@ -84,7 +84,8 @@ class Run:
                 break
             self._try(step)
             if step.settled:
-                self._pass(lambda: self._judge.well)
+                # A leader that lost many connections waits long for the next one: others may happen meanwhile.
+                self._pass(lambda: self._judge.well, GATE)
             self._pass(lambda: False, step.pause)
         return self._account(time.monotonic() - self._begun)
 
@@ -136,7 +137,7 @@ class Run:
     def _come_to_rest(self) -> None:
         """End all that lasts, see that a last patch reaches everybody who is left, and end the load."""
         self._end(lambda due, what: True)
-        self._pass(lambda: self._judge.well, 2 * STALL_LIMIT)
+        self._pass(lambda: self._judge.well)  # the judge has a limit for that
         number = next(self._patches)
         self._crew.server.patch(**_patch(number))
         for process in self._crew.processes:
@@ -270,7 +271,11 @@ class Run:
         self._crew.processes.remove(process)
         if process.pid == self._crew.control().leader_pid:
             self._judge.disturbed("the leader left", 2 * GATE)  # it has some seconds for that, then they have theirs
-        process.leave()
+        try:
+            process.leave()
+        except subprocess.TimeoutExpired:
+            process.end()
+            raise
 
     def _fork(self, parent: Process, how: str) -> None:
         seen = parent.ask("value", "number")
