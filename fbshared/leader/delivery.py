@@ -205,6 +205,8 @@ class Delivery:
         return request
 
     def _show(self, state: DeliveryState, status: int, wait: float) -> None:
+        if not self._holds():
+            return  # the page is the next leader's
         control = self._control
         if control.delivery_state != state:
             control.delivery_since = now_ms()

@@ -217,6 +217,8 @@ class Sync:
             self._show(SyncState.INTERRUPTED, ended.error, ended.detail, delay)
 
     def _show(self, state: SyncState, error: SyncError, detail: int = 0, delay: float = 0.0) -> None:
+        if not self._holds():
+            return  # the page is the next leader's
         control = self._control
         if control.sync_state != state:
             control.sync_since = now_ms()

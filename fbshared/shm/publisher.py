@@ -21,12 +21,15 @@ class Publisher:
 
     def __init__(self, region: Region, epoch: int) -> None:
         self._region = region
+        self._epoch = epoch
         self._base = epoch << GENERATION_BITS
         self.word = 0  # of the newest snapshot of this epoch
         self._generation = 0
 
     def publish(self, dataset: Dataset, *, synced: bool) -> int:
-        """Make this dataset what every process evaluates; returns the publication word.
+        """Make this dataset what every process evaluates; returns the word of the newest snapshot of this epoch.
+
+        Nothing is published once a later epoch has begun.
 
         Raises:
             OSError: no room or no directory; what was published before stays.
@@ -36,6 +39,10 @@ class Publisher:
         control = self._region.control
         parts = pack(dataset, word, self._region.identity, now_ms(), synced=synced)
         files.replace(self._region.path, snapshot_name(word), parts)
+        if control.epoch > self._epoch:
+            # Superseded while it wrote. The new leader may have begun with what was published before: a reader that
+            # adopts this would go back in time with the new leader's first snapshot, which removes this file.
+            return self.word
         if control.publication < word:
             control.publication = word
         control.data_version = max(dataset.cursor, 0)

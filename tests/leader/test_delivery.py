@@ -308,6 +308,21 @@ def test_a_lost_lead_ends_it(server: FeatBitServer, make: Make, eventually: Even
     assert [] == server.insight_requests
 
 
+def test_a_lead_lost_before_the_post_fails(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """What the new leader shows is not overwritten by the failure of the old one's post."""
+    server.fail_insights_forever(503)
+    post = make()
+    post.region.control.delivery_state = DeliveryState.OK
+    post.put("a")
+    answers = iter([True, True])
+    post.delivery._holds = lambda: next(answers, False)
+    post.start()
+
+    assert eventually(lambda: not post._thread.is_alive())  # type: ignore[union-attr]
+    assert 1 == len(server.insight_requests)
+    assert DeliveryState.OK == post.region.control.delivery_state
+
+
 def test_it_runs_again(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
     """After a pause it goes on where it was."""
     post = make()

@@ -245,6 +245,22 @@ def test_a_lead_lost_while_connecting(server: FeatBitServer, make: Make, eventua
     assert [] == server.connections[0].messages
 
 
+def test_a_lead_lost_before_the_connection_fails(
+    server: FeatBitServer, make: Make, control: Control, eventually: Eventually
+) -> None:
+    """What the new leader shows is not overwritten by the failure of the old one's connection."""
+    server.refuse_handshake(503)
+    line = make()
+    control.sync_state = SyncState.OK
+    answers = iter([True])
+    line.sync._holds = lambda: next(answers, False)
+    line.start()
+
+    assert eventually(lambda: not line.runs)
+    assert 1 == len(server.connections)
+    assert (SyncState.OK, SyncError.NONE, 0) == (control.sync_state, control.sync_error, control.sync_retry_at)
+
+
 # Ends
 
 

@@ -107,9 +107,9 @@ class Crew:
         self.server = server
         self.directory = directory
         self.processes: list[Process] = []
-        self._socket = str(directory / "test.socket")
+        self.socket = str(directory / "test.socket")
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self._socket)
+        self._listener.bind(self.socket)
         self._listener.listen(64)
         self._arrived: dict[int, socket.socket] = {}
         self._starting: list[subprocess.Popen[bytes]] = []
@@ -122,7 +122,7 @@ class Crew:
         """What ``worker.py`` and its like are started with."""
         start_wait = options.pop("start_wait", 15.0)
         urls = {"event_url": self.server.event_url, "streaming_url": self.server.streaming_url}
-        more = {"socket": self._socket, "options": options, "start_wait": start_wait}
+        more = {"socket": self.socket, "options": options, "start_wait": start_wait}
         return json.dumps({"secret": self.server.secret, **urls, **more})
 
     def start(self, count: int = 1, **options: Any) -> list[Process]:
@@ -160,7 +160,7 @@ class Crew:
 
     def troubles(self) -> str:
         """Exceptions that nobody caught in threads, finalizers and hooks of the processes."""
-        path = Path(self._socket + ".troubles")
+        path = Path(self.socket + ".troubles")
         return path.read_text() if path.exists() else ""
 
     def leave(self, process: Process) -> None:

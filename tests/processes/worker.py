@@ -232,6 +232,7 @@ class Loop(threading.Thread):
     def wrong(self, what: Any) -> None:
         if len(self.report["wrong"]) < 10:
             self.report["wrong"].append(what)
+            append("wrong", f"{os.getpid()}: {what}\n")  # it may be killed before it is asked
 
 
 class Load(Loop):
@@ -267,10 +268,19 @@ class Watch(Loop):
     The flag ``paired`` says "in-N" to the members of a segment and "out-N" to all others, and the segment of patch
     N has the user of each bit that is set in N: a flag of one patch with a segment of another one is found out.
     ``number`` is N too, and ``member``, which no patch changes, whether the user is in the segment.
+
+    Args:
+        pause: seconds between two reads.
+        newest: the patch that this process, or the one that it was forked from, has seen already.
     """
 
+    def __init__(self, pause: float = 0.0, newest: int = -1) -> None:
+        super().__init__()
+        self.pause = pause
+        self.newest = newest
+
     def run(self) -> None:
-        newest = -1
+        newest = self.newest
         while not self.over.is_set():
             bit = random.randrange(10)
             number = self._one(bit) if random.random() < 0.8 else self._all(bit)
@@ -281,6 +291,8 @@ class Watch(Loop):
                 newest = number
                 self.report["newest"] = number
                 self.report["changes"] = self.report.get("changes", 0) + 1
+            if self.pause:
+                time.sleep(self.pause)
 
     def _one(self, bit: int) -> int:
         return self._judge(bit, Here.client.variation("paired", user_of(f"bit-{bit}"), "none"))
@@ -341,7 +353,12 @@ def client_of(settings: dict[str, Any]) -> FBClient:
 def note(trouble: Any) -> None:
     """An exception that would only be printed is the test's business."""
     text = "".join(traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback))
-    with open(Here.settings["socket"] + ".troubles", "a") as file:
+    append("troubles", text)
+
+
+def append(kind: str, text: str) -> None:
+    """Leave a word in a file beside the test's socket."""
+    with open(f"{Here.settings['socket']}.{kind}", "a") as file:
         file.write(text)
 
 

@@ -73,6 +73,31 @@ def test_a_larger_word_is_never_touched(region: Region) -> None:
     assert b"two" == published(region)
 
 
+def test_a_leader_that_is_superseded_while_it_writes(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody sees what it wrote: its successor began with less, and would lead whoever saw it back in time."""
+    control = region.control
+    control.epoch = 1
+    late = Publisher(region, 1)
+    seen = late.publish(ONE, synced=True)
+    replace = files.replace
+
+    def stopped_behind(directory: str, name: str, parts: list[bytes]) -> None:
+        replace(directory, name, parts)
+        control.epoch = 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", stopped_behind)
+
+        assert seen == late.publish(TWO, synced=True)
+
+    assert (seen, 1000, 1) == (control.publication, control.data_version, control.publications)
+    assert b"one" == published(region)
+
+    word = Publisher(region, 2).publish(ONE, synced=True)
+
+    assert [snapshot_name(word)] == region.names("snapshot.")
+
+
 def test_a_retired_region_stays_retired(region: Region) -> None:
     """Nobody is led back into a region that was given up."""
     publisher = Publisher(region, 1)
