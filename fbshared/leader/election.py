@@ -12,8 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from filelock import lock_descriptor
-
+from fbshared.leader.turns import lock_descriptor
 from fbshared.shm import files
 from fbshared.shm.region import Region, process_start
 
