@@ -199,12 +199,16 @@ def describe(region: RegionStatus) -> str:
     ]
     if why := region.why_stale():
         lines.insert(3, f"why       {why}")
+    if region.differing:
+        lines.append(f"differing {', '.join(map(str, region.differing))}: settings that are not the leader's or most")
     if region.rings:
-        lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}")
+        lines.append(
+            f"  {'process':<16}{'role':<10}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}"
+        )
     for ring in region.rings:
         process = f"{ring.pid}{'' if ring.alive else ' dead'}"
         lines.append(
-            f"  {process:<16}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
+            f"  {process:<16}{ring.role:<10}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
             f"{ring.delivered:>12,}{ring.dropped:>10,}{ring.capacity_bytes:>12,}"
         )
     return "\n".join(lines)

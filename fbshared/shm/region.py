@@ -156,12 +156,12 @@ class Region:
         """
         return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
 
-    def new_ring(self, chunks: int, name: str = "") -> OwnRing:
+    def new_ring(self, chunks: int, name: str = "", settings: int = 0) -> OwnRing:
         """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name."""
         pid = os.getpid()
         while True:
             chosen = name or ring_name()
-            head = ring.birth(self.identity, (pid, process_start(pid)), chunks)
+            head = ring.birth(self.identity, (pid, process_start(pid)), chunks, settings)
             file = files.create(self.path, chosen, ring.HEADER, head, owned=True)
             if file is not None:
                 return OwnRing(chosen, file)
