@@ -88,7 +88,11 @@ def _need(*modules: str, extra: str) -> None:
 
 def _agent(options: argparse.Namespace) -> int:
     # The secret is no argument of its own: everybody on the host can read those.
-    secret = options.secret_file.read_text().strip() if options.secret_file else os.environ.get("FBSHARED_ENV_SECRET")
+    try:
+        file = options.secret_file
+        secret = file.read_text().strip() if file else os.environ.get("FBSHARED_ENV_SECRET")
+    except UnicodeDecodeError as error:
+        raise UnusableError(f"{options.secret_file} holds no text") from error
     if not secret:
         raise UnusableError("no secret: set FBSHARED_ENV_SECRET or give --secret-file")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
