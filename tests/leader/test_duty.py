@@ -25,7 +25,7 @@ from fbshared.leader.sync import SyncSettings
 from fbshared.shm import files
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import RETIRED, SyncState
-from fbshared.shm.region import OwnRing, Region, process_start, ring_name, snapshot_name
+from fbshared.shm.region import OwnRing, Region, process_age, process_start, ring_name, snapshot_name
 from fbshared.shm.ring import HEADER, birth
 from fbshared.testing import FeatBitServer, flag
 
@@ -499,22 +499,25 @@ def foreign_ring(region: Region, pid: int, start: int) -> None:
 
 def test_a_young_process_gives_way_to_an_older_one(region: Region, make: Make) -> None:
     """Not to a dead, a younger or an unknown one, nor once it is old enough itself."""
-    old, young = make(), make(settled_age=1e9)
+    settled, young = make(), make(settled_age=1e9)
     mine = process_start(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as younger:
-        while process_start(younger.pid) == mine:
-            time.sleep(0.01)
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    assert process_age() > 0.1  # the kernel's ticks are coarse
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as younger:
         foreign_ring(region, younger.pid, process_start(younger.pid))
-        foreign_ring(region, os.getppid(), process_start(os.getppid()) - 1)  # another process had that number
+        foreign_ring(region, os.getpid(), mine - 1)  # another process had that number
         foreign_ring(region, 0, 0)
         files.replace(region.path, "ring.odd", [b"odd"])
-        before = young.duty._gives_way()
-        foreign_ring(region, os.getppid(), process_start(os.getppid()))
-
-        assert 0 == before
-        assert young.duty._gives_way() > 0
-        assert 0 == old.duty._gives_way()
+        among_younger = young.duty._gives_way()
+        child = os.fork()
+        if child == 0:
+            # Its parent's rings are those of an older process.
+            os._exit(10 * settled.duty._gives_way() + young.duty._gives_way())
+        in_child = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         younger.kill()
+
+    assert 0 == among_younger
+    assert 0 < in_child < 10
 
 
 def test_a_refused_leader_stays(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
