@@ -88,7 +88,11 @@ def _need(*modules: str, extra: str) -> None:
 
 def _agent(options: argparse.Namespace) -> int:
     # The secret is no argument of its own: everybody on the host can read those.
-    secret = options.secret_file.read_text().strip() if options.secret_file else os.environ.get("FBSHARED_ENV_SECRET")
+    try:
+        file = options.secret_file
+        secret = file.read_text().strip() if file else os.environ.get("FBSHARED_ENV_SECRET")
+    except UnicodeDecodeError as error:
+        raise UnusableError(f"{options.secret_file} holds no text") from error
     if not secret:
         raise UnusableError("no secret: set FBSHARED_ENV_SECRET or give --secret-file")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -199,12 +203,16 @@ def describe(region: RegionStatus) -> str:
     ]
     if why := region.why_stale():
         lines.insert(3, f"why       {why}")
+    if region.differing:
+        lines.append(f"differing {', '.join(map(str, region.differing))}: settings that are not the leader's or most")
     if region.rings:
-        lines.append(f"  {'process':<16}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}")
+        lines.append(
+            f"  {'process':<16}{'role':<10}{'waiting':>10}{'bytes':>12}{'delivered':>12}{'dropped':>10}{'room':>12}"
+        )
     for ring in region.rings:
         process = f"{ring.pid}{'' if ring.alive else ' dead'}"
         lines.append(
-            f"  {process:<16}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
+            f"  {process:<16}{ring.role:<10}{ring.backlog_events:>10,}{ring.backlog_bytes:>12,}"
             f"{ring.delivered:>12,}{ring.dropped:>10,}{ring.capacity_bytes:>12,}"
         )
     return "\n".join(lines)

@@ -41,12 +41,16 @@ _TURN_PAUSE = 0.001
 
 @dataclass(frozen=True, slots=True)
 class MemberSettings:
-    """What makes a member: where its region is, and how it would lead; ``duty`` is None for a follower."""
+    """What makes a member: where its region is, and how it would lead; ``duty`` is None for a follower.
+
+    ``shown`` stands for all of that in the member's rings, for others to compare (see ``shm.ring``).
+    """
 
     root: str
     digest: str
     events: int
     duty: Callable[[], DutySettings] | None
+    shown: int = 0
 
 
 class _Turn:
@@ -267,7 +271,7 @@ class Member:
         name = ring_name()
         self._births[name] = None
         try:
-            ring = self.region.new_ring(chunks_for(self.settings.events), name)
+            ring = self.region.new_ring(chunks_for(self.settings.events), name, self.settings.shown)
             self.outbox.rings[name] = ring
         finally:
             del self._births[name]

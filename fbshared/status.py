@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from fbshared.member import own_rings
 from fbshared.shm import files
 from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState
 from fbshared.shm.region import GENERATION_BITS, process_start, snapshot_name
-from fbshared.shm.ring import CHUNK, HEADER, Ring
+from fbshared.shm.ring import CHUNK, FOLLOWER, HEADER, MAY_LEAD, Ring
 from fbshared.shm.snapshot import Snapshot
 
 __all__ = ["RegionStatus", "RingStatus", "read_regions"]
+
+_ROLES = {MAY_LEAD: "auto", FOLLOWER: "follower"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class RingStatus:
     """One ring: whose it is, and what waits in it.
 
     ``alive``: the owner still writes to it. That goes by a process number, which means nothing in another PID
-    namespace.
+    namespace. ``role`` is its owner's; ``settings`` is a digest of its other settings, empty where it is unknown
+    (``fbshared.wiring.settings_word`` says which count).
     """
 
     id: str
@@ -39,11 +43,17 @@ class RingStatus:
     failed_evaluations: int
     capacity_bytes: int
     allocated_bytes: int
+    role: str
+    settings: str
 
 
 @dataclass(frozen=True, slots=True)
 class RegionStatus:
-    """One region. Ages are seconds; None stands for "never"."""
+    """One region. Ages are seconds; None stands for "never".
+
+    ``differing`` names the members whose settings are not those that the leader has, or, among followers, most of
+    them: a follower and its leader may well differ, for most settings are the leader's business.
+    """
 
     path: str
     identity: str
@@ -71,6 +81,7 @@ class RegionStatus:
     records_corrupt: int
     items_broken: int
     members: tuple[int, ...]
+    differing: tuple[int, ...]
     rings: tuple[RingStatus, ...]
 
     @property
@@ -147,8 +158,22 @@ def _read(path: str) -> RegionStatus | None:
         records_corrupt=control.records_corrupt,
         items_broken=control.items_broken,
         members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if alive else set()))),
+        differing=_differing(rings, pid),
         rings=rings,
     )
+
+
+def _differing(rings: Iterable[RingStatus], leader: int) -> tuple[int, ...]:
+    """The living processes whose settings are not those of the leader or of most, role by role."""
+    found: set[int] = set()
+    for role in _ROLES.values():
+        settings = {ring.pid: ring.settings for ring in rings if ring.alive and ring.role == role}
+        counts = Counter(settings.values())
+        # Of two that are as frequent, the one of the lowest process number: the answer must not change by chance.
+        usual = max(sorted(settings), key=lambda pid: counts[settings[pid]], default=0)
+        expected = settings.get(leader, settings.get(usual))
+        found.update(pid for pid, its in settings.items() if its != expected)
+    return tuple(sorted(found))
 
 
 def _snapshot(path: str, word: int, identity: tuple[int, int]) -> Snapshot | None:
@@ -200,6 +225,8 @@ def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
         failed_evaluations=ring.failures,
         capacity_bytes=ring.most * CHUNK,
         allocated_bytes=size,
+        role=_ROLES.get(ring.settings & 3, "unknown"),
+        settings=f"{ring.settings >> 2:014x}" if ring.settings else "",
     )
 
 

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import fbshared
 from fbshared.config import Config
 from fbshared.core.wire import insight_url
 from fbshared.member import MemberSettings
 from fbshared.shm.region import region_digest
+from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 
 if TYPE_CHECKING:
     from fbshared.leader.leadership import DutySettings
 
-__all__ = ["duty_settings", "member_settings"]
+__all__ = ["duty_settings", "member_settings", "settings_word"]
 
 
 def member_settings(config: Config) -> MemberSettings:
     """Where this configuration's region is, and how it is led."""
     digest = region_digest(config.env_secret, config.streaming_url.rstrip("/"), config.event_url.rstrip("/"))
     lead = (lambda: duty_settings(config)) if config.role == "auto" else None
-    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead)
+    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config))
+
+
+def settings_word(config: Config) -> int:
+    """What ``fbshared status`` compares between the members of a region (see ``shm.ring``).
+
+    The settings that change what the region's processes get, depending on who leads: ``events_max_in_queue``, the
+    flush interval, the retry delays, the stale limit, and how both connections are made: timeouts, proxies' addresses,
+    certificates' files, verification, and the names of the TLS options. The role stands beside them. Not the values
+    of TLS options and no login, which are secrets or hold some; not ``defaults``, which are each process's own; not
+    what makes the region another one: secret, URLs, directory.
+    """
+    http, socket = config.http, config.websocket
+    proxy = urlsplit(http.http_proxy or "")
+    content = (
+        int(config.events_max_in_queue),
+        *map(float, (config.events_flush_interval, config.events_retry_interval)),
+        *map(float, (config.streaming_first_retry_delay, config.leader_stale_limit)),
+        *map(float, (http.connect_timeout, http.read_timeout, socket.timeout)),
+        *(proxy.scheme, proxy.hostname, proxy.port),
+        *(http.ca_certs, http.cert_file, http.disable_ssl_verification),
+        *(socket.proxy_type, socket.proxy_host, str(socket.proxy_port), sorted(map(str, socket.sslopt or {}))),
+    )
+    digest = int(blake2b(repr(content).encode(), digest_size=7, person=b"fbshared-options").hexdigest(), 16)
+    return digest << 2 | (MAY_LEAD if config.role == "auto" else FOLLOWER)
 
 
 def duty_settings(config: Config) -> DutySettings:

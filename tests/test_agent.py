@@ -5,7 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +27,12 @@ def server() -> Iterator[FeatBitServer]:
 
 @contextmanager
 def agent(*arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "fbshared", "agent", *arguments]
+    with running([sys.executable, "-m", "fbshared", "agent", *arguments], environment) as process:
+        yield process
+
+
+@contextmanager
+def running(command: list[str], environment: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(command, env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -41,6 +47,15 @@ def environment_of(server: FeatBitServer) -> dict[str, str]:
         "FBSHARED_EVENT_URL": server.event_url,
         "FBSHARED_STREAMING_URL": server.streaming_url,
     }
+
+
+def eventually(predicate: Callable[[], object], timeout: float = 20.0) -> bool:
+    deadline = time.monotonic() + timeout
+    while not predicate():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def follower(server: FeatBitServer) -> FBClient:
@@ -112,3 +127,115 @@ def test_an_invalid_configuration_ends_it_with_one_line(environment: dict[str, s
     assert 2 == process.returncode
     assert 1 == len(log.splitlines())
     assert message in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_before_there_is_data_too(number: signal.Signals, server: FeatBitServer) -> None:
+    """An agent that never connected ends with 0 and says that it is stopping; its log is one line for each thing."""
+    environment = environment_of(server)
+    server.stop()
+    with agent(**environment) as process:
+        assert eventually(lambda: [region.sync_state for region in read_regions()] == ["interrupted"])
+        process.send_signal(number)
+        _, log = process.communicate(timeout=20)
+
+    assert 0 == process.returncode
+    assert "stopping" in log
+    assert "ready" not in log
+    assert 1 == log.count("no connection to FeatBit")
+    assert "Traceback" not in log
+    assert all(line[:2] == "20" for line in log.splitlines()), log
+
+
+def test_scripts_can_wait_for_it(server: FeatBitServer) -> None:
+    """``fbshared status`` answers 3 before the agent is there, 0 once it is in sync, and 1 after it has gone."""
+
+    def status() -> int:
+        return subprocess.run([sys.executable, "-m", "fbshared", "status"], stdout=subprocess.DEVNULL).returncode
+
+    codes = [status()]
+    with agent(**environment_of(server)) as process:
+        codes.append(0 if eventually(lambda: status() == 0) else -1)
+        process.terminate()
+        process.wait(20)
+    codes.append(status())
+
+    assert [3, 0, 1] == codes
+
+
+def test_an_agent_that_is_killed_is_replaced(server: FeatBitServer) -> None:
+    """The one that stood by leads, and the application that never does gets its updates and delivers its events."""
+    with (
+        agent(**environment_of(server)) as first,
+        follower(server) as client,
+        agent(**environment_of(server)) as second,
+    ):
+        assert eventually(lambda: second.pid in read_regions()[0].members)
+        first.kill()
+        first.wait(20)
+        led = eventually(lambda: read_regions()[0].leader_pid == second.pid and read_regions()[0].well)
+        server.put_flag(flag("beta", serve=False))
+        updated = eventually(lambda: client.variation("beta", USER, "none") is False)
+        delivered = client.flush(20)
+        followers = [ring.role for ring in read_regions()[0].rings if ring.pid == os.getpid()]
+
+    assert led
+    assert updated
+    assert delivered
+    assert ["follower"] == followers
+    assert 1 == server.max_open_connections
+
+
+def test_the_most_talkative_log_holds_no_secret(server: FeatBitServer) -> None:
+    """At DEBUG, that of all libraries included, there is neither the secret nor a token made of it, nor a user."""
+    command = [sys.executable, "-c", TALKATIVE]
+    with running(command, environment_of(server)) as process, follower(server) as client:
+        client.variation("beta", {"key": "a-user-s-key", "name": "Their Name"}, "none")
+        delivered = client.flush(20)
+        server.drop_connections(1011)
+        again = server.wait_for(lambda s: len(s.connections) == 2 and s.open_connections == 1, 20)
+        process.terminate()
+        _, log = process.communicate(timeout=20)
+
+    assert delivered
+    assert again
+    assert "DEBUG" in log
+    for private in (server.secret, server.secret[:20], "a-user-s-key", "Their Name", "token="):
+        assert private not in log
+
+
+TALKATIVE = """
+import logging
+from fbshared.cli import main
+logging.basicConfig(level=logging.DEBUG)
+raise SystemExit(main(["agent"]))
+"""
+
+
+def test_a_directory_that_cannot_be_used_ends_it_with_one_line(server: FeatBitServer, tmp_path: Path) -> None:
+    """Exit code 2, and the path: it is a file, or is open to others."""
+    file = tmp_path / "file"
+    file.touch()
+    home = tmp_path / f"fbshared-{os.geteuid()}"
+    home.mkdir(mode=0o777)
+    home.chmod(0o777)
+    for directory in (file, tmp_path):
+        with agent("--directory", str(directory), **environment_of(server)) as process:
+            _, log = process.communicate(timeout=20)
+
+        assert 2 == process.returncode
+        assert 1 == len(log.splitlines()), log
+        assert str(directory) in log
+
+
+def test_a_secret_file_that_holds_none_ends_it_with_one_line(tmp_path: Path) -> None:
+    """Exit code 2, and nothing of the content."""
+    for name, content in (("empty", b"\n"), ("binary", b"\xff\xfe\x00secret"), ("odd", "schlüssel".encode())):
+        file = tmp_path / name
+        file.write_bytes(content)
+        with agent("--secret-file", str(file)) as process:
+            _, log = process.communicate(timeout=20)
+
+        assert 2 == process.returncode
+        assert 1 == len(log.splitlines()), log
+        assert "sch" not in log

@@ -7,12 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fbshared
+from fbshared.cli import describe
+from fbshared.shm.region import Region
+from fbshared.status import read_regions
 from fbshared.testing import FeatBitServer, sample_environment
 
 APPLICATION = """
@@ -91,6 +95,19 @@ def test_status_of_a_living_region() -> None:
     assert re.search(r"^sync +ok$", people.stdout, re.MULTILINE)
     assert (process.pid, True, "ok") == (region["leader_pid"], region["leader_alive"], region["sync_state"])
     assert server.secret not in people.stdout + programs.stdout
+
+
+def test_status_names_members_with_other_settings(shared_directory: Path) -> None:
+    """In words, with their process numbers; and nothing is said where all are equal."""
+    region = Region(str(shared_directory), "digest")
+    region.new_ring(2).file.close()
+    (status,) = read_regions()
+    text = describe(replace(status, differing=(7, 8)))
+    region.close()
+
+    assert "differing 7, 8: " in text
+    assert "differing" not in describe(status)
+    assert "unknown" in text
 
 
 def test_status_after_the_leader_was_killed() -> None:

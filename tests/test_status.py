@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +14,8 @@ import pytest
 from fbshared import Config, FBClient
 from fbshared.shm import files
 from fbshared.shm.control import SyncState
-from fbshared.shm.region import Region
-from fbshared.shm.ring import CHUNK
+from fbshared.shm.region import Region, process_start
+from fbshared.shm.ring import CHUNK, FOLLOWER, MAY_LEAD, birth
 from fbshared.status import RegionStatus, read_regions
 from fbshared.testing import FeatBitServer, bootstrap, flag, segment
 
@@ -210,3 +212,57 @@ def test_reading_while_everything_happens(client: FBClient, server: FeatBitServe
     finally:
         stop.set()
         thread.join()
+
+
+def live_ring(region: Region, pid: int, role: int, digest: int) -> None:
+    head = birth(region.identity, (pid, process_start(pid)), 2, digest << 2 | role)
+    files.replace(region.path, f"ring.{pid}.{role}.{digest}", [head])
+
+
+@pytest.fixture
+def pids() -> Iterator[list[int]]:
+    """Processes that live as long as the test, in ascending order."""
+    command = [sys.executable, "-c", "input()"]
+    started = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+    yield sorted(process.pid for process in started)
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_members_with_other_settings(shared_directory: Path, pids: list[int]) -> None:
+    """Candidates are compared with the leader, else with most of them, followers with most followers."""
+    region = Region(str(shared_directory), "digest")
+    live_ring(region, pids[0], MAY_LEAD, 7)
+    live_ring(region, pids[1], MAY_LEAD, 7)
+    live_ring(region, pids[2], MAY_LEAD, 8)
+    assert (pids[2],) == only().differing
+    region.control.leader_pid = pids[2]
+    assert (pids[0], pids[1]) == only().differing
+    live_ring(region, pids[3], FOLLOWER, 9)
+    live_ring(region, 1, FOLLOWER, 10)
+
+    # One against one: the lower process number is right.
+    assert (*pids[:2], pids[3]) == only().differing
+    assert {("auto", 7), ("auto", 8), ("follower", 9), ("follower", 10)} == {
+        (ring.role, int(ring.settings, 16)) for ring in only().rings
+    }
+    region.close()
+
+
+def test_equal_and_unknown_settings(shared_directory: Path, pids: list[int]) -> None:
+    """Who is like the leader is not named, and nobody is for an older version's ring or a dead process's."""
+    region = Region(str(shared_directory), "digest")
+    region.control.leader_pid = pids[0]
+    live_ring(region, pids[0], MAY_LEAD, 7)
+    live_ring(region, pids[1], MAY_LEAD, 7)
+    head = birth(region.identity, (pids[2], process_start(pids[2])), 2)
+    files.replace(region.path, "ring.unknown", [head])
+    head = birth(region.identity, (pids[3], 1), 2, 8 << 2 | MAY_LEAD)
+    files.replace(region.path, "ring.dead", [head])
+    status = only()
+
+    assert () == status.differing
+    assert {"auto", "unknown"} == {ring.role for ring in status.rings}
+    assert "" in {ring.settings for ring in status.rings}
+    region.close()

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from fbshared import uwsgi
 from fbshared.core.model import EMPTY, Dataset
@@ -23,7 +23,7 @@ from fbshared.leader.leadership import DutySettings, Leadership
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import RETIRED
 from fbshared.shm.forked import ForkCell
-from fbshared.shm.region import OwnRing, Region
+from fbshared.shm.region import OwnRing, Region, process_age, process_start
 
 __all__ = ["Duty", "DutySettings"]
 
@@ -31,8 +31,7 @@ log = logging.getLogger("fbshared.leader")
 
 TICK = 0.05  # seconds between two tries for the lead, and between two heartbeats
 HOUSEKEEPING = 1.0
-OFFER_AFTER = 30.0  # seconds without a connection after which others may try
-OFFER_PAUSE = 2.0
+_CHANCES = 6  # polls and not seconds: on a busy machine, or after standing still, others were as slow
 _PAUSE_LIMIT = 0.5  # seconds that a fork waits at most
 _END_LIMIT = 2.0
 
@@ -67,8 +66,10 @@ class Duty:
         self._going = False  # whether the thread has not decided to end
         self._thread: threading.Thread | None = None
         self._workers: list[threading.Thread] = []
-        self._election = Election(region, settings.stale_limit, time.monotonic)
+        self._election = Election(region, settings.stale_limit, time.monotonic, self._gives_way)
         self.leadership: Leadership | None = None
+        self._settled_at = time.monotonic() + settings.settled_age - process_age()
+        self._offered = False  # whether its latest term ended without a connection
         self._not_before = 0.0
         self._house_at = 0.0
         self._told = ""
@@ -225,11 +226,33 @@ class Duty:
             return
         leadership.keep_house()
         control = self._region.control
-        if leadership.unreachable_for(now) >= OFFER_AFTER * 2 ** min(control.unreachable, 6):
+        patience = self._settings.offer_after * 2 ** min(control.unreachable, 6)
+        if leadership.unreachable_for(now) >= patience and any(self._others()):
             log.info("process %d cannot connect and offers the lead to others", os.getpid())
             control.unreachable += 1
-            self._not_before = now + OFFER_PAUSE
+            self._not_before, self._offered = now + self._settings.offer_pause, True
             self._end_term()
+
+    def _others(self) -> Iterator[int]:
+        """When each living other member's process started."""
+        own = self._own_rings()
+        for name in self._region.names("ring."):
+            if name not in own and (start := self._region.owner_of(name)[1]):
+                yield start
+
+    def _gives_way(self) -> int:
+        """For how many polls a free lead is left to others: where there is one that may be able to connect, or,
+        this process being young, an older one.
+
+        The process counts and not the client: a server's worker may build its client late, a script builds it at
+        once. Who could not connect waits longer than who is young, for that one may be able to.
+        """
+        if self._offered:
+            return 2 * _CHANCES if any(self._others()) else 0
+        if time.monotonic() >= self._settled_at:
+            return 0
+        mine = process_start(os.getpid())
+        return _CHANCES if any(start < mine for start in self._others()) else 0
 
     def _begin(self, term: Term) -> None:
         try:
@@ -237,6 +260,7 @@ class Duty:
         except BaseException:
             term.close()
             raise
+        self._offered = False
         self._start_workers()
 
     def _start_workers(self) -> None:

@@ -4,6 +4,9 @@ The lock alone fails twice: a child forked in C keeps the descriptor and so the 
 leader keeps it for ever. So a candidate that has itself watched the heartbeat stand still for the stale limit steps
 past the lock into the next epoch, and so does one that finds the leader's process gone. A leader checks the epoch
 before it acts and steps down where a larger one is written.
+
+Candidates are not equal: one that may not stay, or that could not connect when it last led, lets a free lead lie for
+a few polls, so that a better one takes it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,7 @@ import logging
 import os
 from collections.abc import Callable
 
-from filelock import lock_descriptor
-
+from fbshared.leader.turns import lock_descriptor
 from fbshared.shm import files
 from fbshared.shm.region import Region, process_start
 
@@ -73,12 +75,22 @@ class Election:
         region: where the locks are.
         stale_limit: seconds of an unchanged heartbeat after which the leader is stepped over.
         clock: a monotonic clock in seconds.
+        gives_way: for how many polls it leaves a free lead to others; asked once, when it sees that the lead is free.
     """
 
-    def __init__(self, region: Region, stale_limit: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        region: Region,
+        stale_limit: float,
+        clock: Callable[[], float],
+        gives_way: Callable[[], int] = lambda: 0,
+    ) -> None:
         self._region = region
         self._stale_limit = stale_limit
         self._clock = clock
+        self._gives_way = gives_way
+        self._free = -1  # the epoch that it saw without a leader
+        self._left = 0  # polls for which it still leaves that to others
         self._fd = -1
         self._fd_epoch = -1
         self._seen = (-1, -1)
@@ -94,12 +106,15 @@ class Election:
         """
         epoch = self._region.control.epoch
         patience = self._watch(epoch)
+        if self._free == epoch and self._left > 0:
+            self._left -= 1
+            return None
         if self._try_lock(epoch):
             try:
-                return self._step_up(epoch)
+                return None if self._leaves(epoch) else self._step_up(epoch)
             finally:
                 self.close()
-        if patience >= self._stale_limit or self._leader_is_gone():
+        if (patience >= self._stale_limit or self._leader_is_gone()) and not self._leaves(epoch):
             # The lock of the next epoch may be held by a candidate that stopped there: then one further each time.
             return self._step_up(epoch, beyond=int(patience // self._stale_limit))
         return None
@@ -114,6 +129,13 @@ class Election:
         else:
             self._unchanged += step
         return self._unchanged
+
+    def _leaves(self, epoch: int) -> bool:
+        """Whether the lead, which is free, is left to others for now."""
+        if self._free != epoch:
+            self._free, self._left = epoch, self._gives_way()
+        self._left -= 1
+        return self._left >= 0
 
     def _leader_is_gone(self) -> bool:
         """Whether two looks in a row found that the leader's process number is free or means another process.

@@ -26,11 +26,22 @@ log = logging.getLogger("fbshared.leader")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DutySettings:
-    """What a leader needs to know."""
+    """What a leader needs to know; times in seconds.
+
+    Attributes:
+        stale_limit: without a heartbeat for so long, a leader is replaced.
+        offer_after: without a connection for so long, a leader offers the lead to others; doubles with each leader
+            in a row that could not connect, up to 64 times as long.
+        offer_pause: how long the one that offered stands back.
+        settled_age: a younger process, which may be gone in a moment, leads only if no older one does.
+    """
 
     sync: SyncSettings
     delivery: DeliverySettings
     stale_limit: float = 10.0
+    offer_after: float = 30.0
+    offer_pause: float = 2.0
+    settled_age: float = 5.0
 
 
 class Leadership:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import mmap
 import os
 import secrets
@@ -24,6 +25,7 @@ __all__ = [
     "OwnRing",
     "Region",
     "now_ms",
+    "process_age",
     "process_start",
     "region_digest",
     "ring_name",
@@ -64,12 +66,23 @@ def word_of(name: str) -> int | None:
 
 
 def process_start(pid: int) -> int:
-    """When a process started, in the kernel's ticks; 0 where that is unknown or the process is gone."""
+    """When a process started, in the kernel's ticks; 0 where that is unknown or the process is gone; one that its
+    parent has not taken note of yet is gone, too."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            state, *numbers = file.read().rpartition(b")")[2].split()
+            return 0 if state in (b"Z", b"X") else int(numbers[18])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def process_age() -> float:
+    """Seconds since this process started; infinity where that is unknown."""
+    start = process_start(os.getpid())
+    if start == 0:
+        return math.inf
+    # The kernel counts a process's start on this clock, time asleep included.
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
 
 
 class OwnRing(ring.Ring):
@@ -156,12 +169,24 @@ class Region:
         """
         return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
 
-    def new_ring(self, chunks: int, name: str = "") -> OwnRing:
+    def owner_of(self, name: str) -> tuple[int, int]:
+        """Process id and start time of the owner of another process's ring, zeros where it is not alive.
+
+        That goes by a process number, which means nothing in another PID namespace.
+        """
+        try:
+            with open(self.join(name), "rb") as file:
+                pid, start = ring.Ring(file.read(ring.HEADER), lambda _: b"").owner
+        except (OSError, CorruptError):
+            return 0, 0
+        return (pid, start) if start > 0 and process_start(pid) == start else (0, 0)
+
+    def new_ring(self, chunks: int, name: str = "", settings: int = 0) -> OwnRing:
         """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name."""
         pid = os.getpid()
         while True:
             chosen = name or ring_name()
-            head = ring.birth(self.identity, (pid, process_start(pid)), chunks)
+            head = ring.birth(self.identity, (pid, process_start(pid)), chunks, settings)
             file = files.create(self.path, chosen, ring.HEADER, head, owned=True)
             if file is not None:
                 return OwnRing(chosen, file)

@@ -12,6 +12,8 @@ word  writer            content
 2-3   birth             identity of the region
 4     birth             chunks that it may have
 5-6   birth             owner: process id and start time, a hint for people (the owner lock is the truth)
+7     birth             the owner's settings: role in the two low bits (0 unknown, ``MAY_LEAD``, ``FOLLOWER``), above
+                        them a digest of what shapes how the region is led; for people, nobody acts on it
 8     owner             head: the position behind the newest record
 9     owner             records dropped because the ring was full
 10    owner             records dropped because they were too large
@@ -38,7 +40,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.words import LARGEST, Buffer, Word, WordPage, words_of
 
-__all__ = ["CHUNK", "HEADER", "MOST_CHUNKS", "RETIRED", "Ring", "birth", "chunks_for"]
+__all__ = ["CHUNK", "FOLLOWER", "HEADER", "MAY_LEAD", "MOST_CHUNKS", "RETIRED", "Ring", "birth", "chunks_for"]
 
 HEADER = 4096
 CHUNK = 128 * 1024
@@ -49,6 +51,7 @@ TYPICAL_EVENT = 256  # bytes
 _MAGIC = int.from_bytes(b"fbsharR1", "little")
 _HEAD = 8
 RETIRED = 21
+MAY_LEAD, FOLLOWER = 1, 2  # the role in the word of settings
 _SLOT = 64
 _PADDING = tuple(bytes(n) for n in range(8))
 
@@ -58,12 +61,12 @@ def chunks_for(events: int) -> int:
     return min(max(-(-events * TYPICAL_EVENT // CHUNK), 2), MOST_CHUNKS)
 
 
-def birth(identity: tuple[int, int], owner: tuple[int, int], chunks: int) -> bytes:
+def birth(identity: tuple[int, int], owner: tuple[int, int], chunks: int, settings: int = 0) -> bytes:
     """The first page of a new ring."""
     page = bytearray(HEADER)
     words = words_of(page, HEADER)
     words[0], words[1], words[2], words[3] = _MAGIC, LAYOUT, *identity
-    words[4], words[5], words[6] = chunks, *owner
+    words[4], words[5], words[6], words[7] = chunks, *owner, settings
     return bytes(page)
 
 
@@ -113,6 +116,12 @@ class Ring(WordPage):
     def owner(self) -> tuple[int, int]:
         """Process id and start time of the owner."""
         return self.words[5], self.words[6]
+
+    @property
+    def settings(self) -> int:
+        """What the owner was configured with, 0 where that is unknown."""
+        settings: int = self.words[7]
+        return settings
 
     @property
     def tail(self) -> int:

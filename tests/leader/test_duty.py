@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,16 +22,18 @@ from fbshared.leader.delivery import DeliverySettings
 from fbshared.leader.duty import Duty
 from fbshared.leader.leadership import DutySettings
 from fbshared.leader.sync import SyncSettings
+from fbshared.shm import files
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import RETIRED, SyncState
-from fbshared.shm.region import OwnRing, Region, snapshot_name
+from fbshared.shm.region import OwnRing, Region, process_age, process_start, ring_name, snapshot_name
+from fbshared.shm.ring import HEADER, birth
 from fbshared.testing import FeatBitServer, flag
 
 Eventually = Callable[..., bool]
 MAPPED = 2  # descriptors of a ring that was used: its mappings live as long as the test's object
 
 
-def settings_for(server: FeatBitServer, stale_limit: float = 10.0) -> DutySettings:
+def settings_for(server: FeatBitServer, **more: float) -> DutySettings:
     return DutySettings(
         sync=SyncSettings(
             url=server.streaming_url,
@@ -44,7 +48,7 @@ def settings_for(server: FeatBitServer, stale_limit: float = 10.0) -> DutySettin
             flush_interval=0.02,
             first_retry=0.01,
         ),
-        stale_limit=stale_limit,
+        **more,
     )
 
 
@@ -93,8 +97,8 @@ def open_files() -> list[str]:
 def make(region: Region, server: FeatBitServer) -> Iterator[Make]:
     made: list[Post] = []
 
-    def post(stale_limit: float = 10.0, seed: Any = None) -> Post:
-        made.append(Post(region, settings_for(server, stale_limit), seed))
+    def post(**more: float) -> Post:
+        made.append(Post(region, settings_for(server, **more)))
         return made[-1]
 
     yield post
@@ -458,14 +462,10 @@ def test_a_dead_thread_is_started_again(
     assert eventually(lambda: server.event_count == 1)
 
 
-def test_an_unreachable_server(
-    region: Region, server: FeatBitServer, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A leader that cannot connect for long offers the lead to others; a refusal is no reason."""
-    monkeypatch.setattr(duty_module, "OFFER_AFTER", 0.1)
-    monkeypatch.setattr(duty_module, "OFFER_PAUSE", 0.3)
+def test_an_unreachable_server(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A leader that cannot connect for long offers the lead to others, who begin to count anew once they can."""
     server.stop()
-    first, second = make(), make()
+    first, second = make(offer_after=0.1, offer_pause=0.3), make(offer_after=0.1, offer_pause=0.3)
     first.duty.start()
     second.duty.start()
     assert eventually(lambda: region.control.epoch >= 2)
@@ -477,13 +477,53 @@ def test_an_unreachable_server(
     assert 1 == server.max_open_connections
 
 
-def test_a_refused_leader_stays(
-    region: Region, server: FeatBitServer, make: Make, eventually: Eventually, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nobody_to_offer_the_lead_to(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """A leader that is alone goes on trying and stays the leader."""
+    server.stop()
+    post = make(offer_after=0.1)
+    post.duty.start()
+    assert eventually(lambda: region.control.sync_state == SyncState.INTERRUPTED)
+    assert not eventually(lambda: region.control.epoch > 1 or not post.duty.leads, timeout=2.5)
+    server.start()
+
+    assert eventually(lambda: post.well)
+    assert 1 == region.control.epoch
+
+
+def foreign_ring(region: Region, pid: int, start: int) -> None:
+    head = birth(region.identity, (pid, start), 2)
+    file = files.create(region.path, ring_name(), HEADER, head, owned=True)
+    assert file is not None
+    file.close()
+
+
+def test_a_young_process_gives_way_to_an_older_one(region: Region, make: Make) -> None:
+    """Not to a dead, a younger or an unknown one, nor once it is old enough itself."""
+    settled, young = make(), make(settled_age=1e9)
+    mine = process_start(os.getpid())
+    command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    assert process_age() > 0.1  # the kernel's ticks are coarse
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as younger:
+        foreign_ring(region, younger.pid, process_start(younger.pid))
+        foreign_ring(region, os.getpid(), mine - 1)  # another process had that number
+        foreign_ring(region, 0, 0)
+        files.replace(region.path, "ring.odd", [b"odd"])
+        among_younger = young.duty._gives_way()
+        child = os.fork()
+        if child == 0:
+            # Its parent's rings are those of an older process.
+            os._exit(10 * settled.duty._gives_way() + young.duty._gives_way())
+        in_child = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        younger.kill()
+
+    assert 0 == among_younger
+    assert 0 < in_child < 10
+
+
+def test_a_refused_leader_stays(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
     """FeatBit refuses the environment and not the process: nobody takes over to try again."""
-    monkeypatch.setattr(duty_module, "OFFER_AFTER", 0.1)
     server.refuse(4003)
-    first, second = make(), make()
+    first, second = make(offer_after=0.1), make(offer_after=0.1)
     first.duty.start()
     assert eventually(lambda: region.control.sync_state == SyncState.REFUSED)
     second.duty.start()

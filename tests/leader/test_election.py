@@ -31,15 +31,15 @@ def clock() -> Clock:
     return Clock()
 
 
-Stand = Callable[[], Election]
+Stand = Callable[..., Election]
 
 
 @pytest.fixture
 def stand(region: Region, clock: Clock) -> Iterator[Stand]:
     candidates: list[Election] = []
 
-    def made() -> Election:
-        candidates.append(Election(region, STALE, clock))
+    def made(gives_way: Callable[[], int] = lambda: 0) -> Election:
+        candidates.append(Election(region, STALE, clock, gives_way))
         return candidates[-1]
 
     yield made
@@ -71,6 +71,59 @@ def test_exactly_one_leads(region: Region, stand: Stand) -> None:
     assert term.holds()
     assert (1, 1) == (term.epoch, region.control.epoch)
     assert (os.getpid(), process_start(os.getpid())) == (region.control.leader_pid, region.control.leader_start)
+    term.close()
+
+
+def test_a_free_lead_is_left_to_a_better_candidate(stand: Stand) -> None:
+    """Whoever gives way asks for the lead as often as it likes, and another one has it at its first look."""
+    weak, better = stand(lambda: 6), stand()
+    assert [None] * 3 == [weak.poll() for _ in range(3)]
+    term = elected(better)
+
+    assert term.holds()
+    assert [None] * 20 == [weak.poll() for _ in range(20)]
+    term.close()
+
+
+def test_a_lead_that_nobody_takes_goes_to_any(stand: Stand) -> None:
+    """After so many polls the one that gave way leads, and gives way again at the end of the next term."""
+    weak, other = stand(lambda: 6), stand()
+    answers = [weak.poll() for _ in range(7)]
+    assert answers[:6] == [None] * 6
+    assert answers[6] is not None
+    answers[6].close()
+    term = elected(other)
+    assert weak.poll() is None
+    term.close()
+
+    assert [None] * 6 == [weak.poll() for _ in range(6)]
+    elected(weak).close()
+
+
+def test_a_leader_that_stands_still_is_left_to_a_better_candidate(stand: Stand, clock: Clock) -> None:
+    """Stepping past a lock is no different from taking a free one."""
+    term = elected(stand())
+    weak, better = stand(lambda: 6), stand()
+    while clock.now < 1000 + STALE + 1:
+        clock.tick(0.25)
+        assert weak.poll() is None
+        if (taken := better.poll()) is not None:
+            break
+
+    assert taken is not None
+    assert 2 == taken.epoch
+    taken.close()
+    term.close()
+
+
+def test_whoever_gives_way_is_not_asked_while_another_leads(stand: Stand) -> None:
+    """It costs nothing as long as there is a leader."""
+    asked: list[object] = []
+    term, other = elected(stand()), stand(lambda: asked.append(1) or 0)
+    for _ in range(20):
+        other.poll()
+
+    assert [] == asked
     term.close()
 
 

@@ -14,10 +14,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fbshared import Config, FBClient
+from fbshared import Config, FBClient, WebSocketConfig
+from fbshared.member import join
+from fbshared.wiring import duty_settings, member_settings
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 
@@ -347,7 +350,15 @@ def _say(stream: Any, what: Any) -> None:
 def client_of(settings: dict[str, Any]) -> FBClient:
     """The client that a test's settings describe."""
     urls = settings["secret"], settings["event_url"], settings["streaming_url"]
-    return FBClient(Config(*urls, **settings.get("options", {})), start_wait=settings.get("start_wait", 15.0))
+    options = dict(settings.get("options", {}))
+    duty = options.pop("duty", {})  # what only tests set
+    if "websocket" in options:
+        options["websocket"] = WebSocketConfig(**options["websocket"])
+    config = Config(*urls, **options)
+    if duty:
+        # The client takes the member that this process has.
+        join(replace(member_settings(config), duty=lambda: replace(duty_settings(config), **duty)))
+    return FBClient(config, start_wait=settings.get("start_wait", 15.0))
 
 
 def note(trouble: Any) -> None:

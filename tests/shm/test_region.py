@@ -1,19 +1,25 @@
 """A region: all who open it meet, whatever has become of it."""
 
 import errno
+import math
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from fbshared.core.model import EMPTY
 from fbshared.errors import CorruptError, RegionError
-from fbshared.shm import files
+from fbshared.shm import files, ring
+from fbshared.shm import region as region_module
 from fbshared.shm.control import CONTROL_SIZE
 from fbshared.shm.publisher import Publisher
-from fbshared.shm.region import Region, now_ms, process_start, region_digest, snapshot_name
+from fbshared.shm.region import Region, now_ms, process_age, process_start, region_digest, snapshot_name
 from fbshared.shm.ring import CHUNK, HEADER, Ring
 
 
@@ -280,3 +286,53 @@ def test_process_start() -> None:
     assert process_start(os.getpid()) > 0
     assert 0 == process_start(child)
     assert 0 == process_start(0)
+
+
+def test_a_process_that_has_ended_is_gone() -> None:
+    """Also while its parent has not taken note of that."""
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    alive = process_start(child)
+    os.kill(child, signal.SIGKILL)
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    ended = process_start(child)
+    os.waitpid(child, 0)
+
+    assert alive > 0
+    assert 0 == ended
+
+
+def test_the_age_of_this_process() -> None:
+    """It grows, and is not that of an older process."""
+    before = process_age()
+    with subprocess.Popen(
+        [sys.executable, "-c", "from fbshared.shm.region import process_age; print(process_age())"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as young:
+        age = float(young.communicate(timeout=50)[0])
+
+    assert -0.1 < age < process_age()
+    assert 0.0 <= before < process_age() < 1e6
+
+
+def test_the_age_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel does not say when a process started, it counts as old."""
+    monkeypatch.setattr(region_module, "process_start", lambda _: 0)
+
+    assert math.inf == process_age()
+
+
+def test_the_owner_of_a_ring(shared_directory: Path) -> None:
+    """A living owner is known by number and start; a dead one, and what is no ring, by zeros."""
+    region = Region(str(shared_directory), "digest")
+    mine = os.getpid(), process_start(os.getpid())
+    for name, owner in (("ring.a", mine), ("ring.b", (mine[0], mine[1] + 1)), ("ring.c", (mine[0], 0))):
+        files.replace(region.path, name, [ring.birth(region.identity, owner, 2)])
+    files.replace(region.path, "ring.odd", [b"odd"])
+
+    assert mine == region.owner_of("ring.a")
+    assert [(0, 0)] * 4 == [region.owner_of(f"ring.{name}") for name in ("b", "c", "odd", "missing")]
+    region.close()

@@ -1,0 +1,110 @@
+"""Members of one region that are not equal: one cannot connect, one is a moment old."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fbshared.shm.control import SyncState
+
+if TYPE_CHECKING:
+    from fbshared.testing import FeatBitServer
+    from tests.processes.conftest import Crew
+
+OFFER_AFTER = 0.5
+
+
+@pytest.fixture
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Settings of a process that cannot connect: its proxy refuses."""
+    # websocket-client 1.8 goes to this host without any proxy, unless others are named here.
+    monkeypatch.setenv("no_proxy", "nowhere.invalid")
+    with socket.socket() as refusing:
+        refusing.bind(("127.0.0.1", 0))  # and nobody listens
+        proxy = {"proxy_host": "127.0.0.1", "proxy_port": refusing.getsockname()[1]}
+        yield {"websocket": proxy, "duty": {"offer_after": OFFER_AFTER}, "start_wait": 0.1}
+
+
+def test_a_leader_that_cannot_connect_offers_the_lead(
+    crew: Crew, server: FeatBitServer, cut_off: dict[str, Any]
+) -> None:
+    """Another process, which can, takes it and keeps it, and both have the data."""
+    first = crew.one(**cut_off)
+    assert crew.until(lambda: crew.control().leader_pid == first.pid, 10)
+    second = crew.one()
+
+    assert crew.leader() is second
+
+    epoch = crew.control().epoch
+
+    assert ["one", "one"] == [process.ask("wait_value", "load", "one", 5.0) for process in (first, second)]
+
+    time.sleep(3.0)  # longer than the first stands back
+
+    assert epoch == crew.control().epoch
+    assert 1 == len(server.connections)
+    assert set() == crew.lacking(first.ask("put", "first", 20))
+
+
+def test_the_lead_does_not_go_back_to_who_could_not_connect(crew: Crew, cut_off: dict[str, Any]) -> None:
+    """When its successors cannot connect either, the next one is a process that has not tried yet."""
+    options = {**cut_off, "leader_stale_limit": 60.0}
+    first, second = crew.start(2, **options)
+    assert crew.until(lambda: crew.control().unreachable == 1 and crew.control().epoch == 2, 20)
+    if crew.control().leader_pid == first.pid:
+        first, second = second, first
+    second.signal(signal.SIGSTOP)  # until the third is there
+    try:
+        third = crew.one(start_wait=0.1, leader_stale_limit=60.0)
+    finally:
+        second.signal(signal.SIGCONT)
+
+    assert crew.leader() is third
+    assert 3 == crew.control().epoch
+    assert not first.ask("leads")
+
+
+def test_processes_that_all_cannot_connect(crew: Crew, server: FeatBitServer, cut_off: dict[str, Any]) -> None:
+    """The lead changes more and more rarely among them."""
+    for _ in range(2):
+        crew.one(**cut_off)
+    control = crew.control()
+    assert crew.until(lambda: control.epoch >= 3, 15)
+    since = time.monotonic()
+    assert crew.until(lambda: control.epoch >= 4, 15)
+
+    assert OFFER_AFTER * 4 * 0.75 < time.monotonic() - since
+    assert SyncState.OK != control.sync_state
+    assert [] == server.connections
+
+
+def test_a_young_process_does_not_take_the_lead(crew: Crew) -> None:
+    """When a leader dies, one of the old processes leads and none of the many that were started later."""
+    old = crew.start(4)
+    for _ in range(3):
+        leader, epoch = crew.leader(), crew.control().epoch
+        assert leader in old
+        crew.start(3, duty={"settled_age": 1e9})  # still young, however slow the machine
+        leader.kill()
+        crew.processes.remove(leader)
+        took = crew.takeover(epoch, time.monotonic())
+
+        assert took < 5.0
+        assert crew.control().leader_pid in {process.pid for process in old if process is not leader}
+
+
+def test_young_processes_lead_when_they_are_alone(crew: Crew) -> None:
+    """At a first start, and when the last old one is gone: nobody is left without a leader."""
+    first = crew.one()
+    assert crew.leader() is first
+    young = crew.start(3, duty={"settled_age": 1e9})
+    epoch = crew.control().epoch
+    crew.dismiss(first)
+
+    assert crew.takeover(epoch, time.monotonic()) < 5.0
+    assert crew.leader() in young

@@ -1,0 +1,84 @@
+"""Which settings members show each other."""
+
+from typing import Any
+
+import pytest
+
+from fbshared import Config, HTTPConfig, WebSocketConfig
+from fbshared.shm.ring import FOLLOWER, MAY_LEAD
+from fbshared.wiring import member_settings, settings_word
+
+SECRET = "s3cr3t-" + "x" * 37
+
+
+def word(**options: Any) -> int:
+    return settings_word(Config(SECRET, "http://localhost:1", "ws://localhost:1", **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"events_max_in_queue": 20_000},
+        {"events_flush_interval": 2.0},
+        {"events_retry_interval": 2.0},
+        {"streaming_first_retry_delay": 2.0},
+        {"leader_stale_limit": 5.0},
+        {"http": HTTPConfig(connect_timeout=1.0)},
+        {"http": HTTPConfig(read_timeout=1.0)},
+        {"http": HTTPConfig(http_proxy="http://proxy:1")},
+        {"http": HTTPConfig(ca_certs="ca.pem")},
+        {"http": HTTPConfig(cert_file="cert.pem")},
+        {"http": HTTPConfig(disable_ssl_verification=True)},
+        {"websocket": WebSocketConfig(timeout=1.0)},
+        {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1)},
+        {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1, proxy_type="socks5")},
+        {"websocket": WebSocketConfig(sslopt={"ca_certs": "ca.pem"})},
+    ],
+)
+def test_what_counts(options: dict[str, Any]) -> None:
+    """A setting that shapes how the region is led shows; the role is the same."""
+    assert word() != word(**options)
+    assert word(**options) == word(**options)
+    assert MAY_LEAD == word(**options) & 3
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"defaults": {"beta": True}}, {}),
+        ({"events_flush_interval": 1}, {"events_flush_interval": 1.0}),
+        ({"directory": "/dev/shm"}, {}),
+        (
+            {"http": HTTPConfig(http_proxy="http://ada:pass@proxy:1")},
+            {"http": HTTPConfig(http_proxy="http://proxy:1", http_proxy_auth=("bob", "word"))},
+        ),
+        (
+            {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1, proxy_auth=("ada", "pass"))},
+            {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port="1")},
+        ),
+        (
+            {"websocket": WebSocketConfig(sslopt={"password": "one"})},
+            {"websocket": WebSocketConfig(sslopt={"password": "two"})},
+        ),
+    ],
+)
+def test_what_does_not_count(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """No login, no process's own defaults, and no way to write the same."""
+    assert word(**one) == word(**other)
+
+
+def test_neither_secret_nor_urls_count() -> None:
+    """They make another region."""
+    assert word() == settings_word(Config("y" * 44, "https://example.com", "wss://example.com"))
+
+
+def test_the_role_stands_beside_the_settings() -> None:
+    """A follower with the same settings differs in its role alone, and both fit into a word."""
+    assert word() >> 2 == word(role="follower") >> 2
+    assert FOLLOWER == word(role="follower") & 3
+    assert 0 < word() < 2**64
+
+
+def test_a_member_shows_them() -> None:
+    """What is shown is part of a member's settings."""
+    assert word() == member_settings(Config(SECRET, "http://localhost:1", "ws://localhost:1")).shown
