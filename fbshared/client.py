@@ -216,6 +216,7 @@ class FBClient:
 
         May be called again. Evaluations go on with the last data and send no events.
         """
+        deadline = time.monotonic() + max(timeout, 0.0)
         if self._closed:
             return
         self._closed = True
@@ -224,7 +225,7 @@ class FBClient:
             return  # the parent's, never used here
         member.users.discard(id(self))
         if not member.users:
-            member.close(time.monotonic() + max(timeout, 0.0))
+            member.close(deadline)
 
     def __enter__(self) -> FBClient:
         return self

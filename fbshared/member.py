@@ -174,15 +174,21 @@ class Member:
             time.sleep(min(left, 0.005))
         return True
 
-    def close(self, deadline: float) -> None:
-        """Leave the region. What is left in the rings is the next leader's."""
+    def leave(self, deadline: float) -> None:
+        """Give up the rings, whose events are the next leader's, and begin to end the duty."""
         self.closed = True
         key = os.getpid(), self.settings.root, self.settings.digest
         if _members.get(key) is self:  # another thread's may stand there
             del _members[key]
+        self.outbox.close()
+        if self._duty is not None:
+            self._duty.ask_to_stop(deadline)
+
+    def close(self, deadline: float) -> None:
+        """Leave the region, until ``deadline`` on the monotonic clock at most."""
+        self.leave(deadline)
         if self._duty is not None:
             self._duty.stop(deadline)
-        self.outbox.close()
         for turn in self._turns:
             turn.end()
         self._turns = []
@@ -362,9 +368,14 @@ def _leave_all() -> None:
     Nothing depends on it. Many servers end without it; the events are in the rings all the same.
     """
     deadline = time.monotonic() + EXIT_LIMIT
-    for (pid, *_), member in list(_members.items()):
-        if pid == os.getpid():
+    members = [member for (pid, *_), member in list(_members.items()) if pid == os.getpid()]
+    try:
+        for member in members:
+            member.leave(deadline)  # all at the same time: one that hangs costs the others nothing
+        for member in members:
             member.close(deadline)
+    except KeyboardInterrupt:
+        return  # asked to end a second time
 
 
 def own_rings() -> dict[str, OwnRing]:

@@ -19,9 +19,11 @@ from fbshared.shm.control import RETIRED, SyncState
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import OwnRing, Region
 
-__all__ = ["DutySettings", "Leadership"]
+__all__ = ["DELIVERY", "SYNC", "DutySettings", "Leadership"]
 
 log = logging.getLogger("fbshared.leader")
+
+SYNC, DELIVERY = "fbshared-sync", "fbshared-delivery"  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +66,7 @@ class Leadership:
 
     def bodies(self) -> dict[str, Callable[[Wake], None]]:
         """What runs in a thread of its own, by thread name."""
-        return {"fbshared-sync": self.sync.run, "fbshared-delivery": self.delivery.run}
+        return {SYNC: self.sync.run, DELIVERY: self.delivery.run}
 
     def tick(self, now: float) -> None:
         """Show that both duties are alive."""
@@ -89,7 +91,16 @@ class Leadership:
         self.sync.close()
         self.rings.close()
         self.bell.close()
-        if self.region.control.epoch == self.term.epoch:
+        self._give_back()
+
+    def abandon(self) -> None:
+        """Let go of the connection and the lead while a request still hangs; the request's thread closes the rest."""
+        self.term.resign()
+        self.sync.drop()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.term.fd >= 0 and self.region.control.epoch == self.term.epoch:
             self.region.control.leader_pid = 0
         self.term.close()
 
