@@ -93,7 +93,7 @@ class Member:
         self.view = View() if parent is None else parent.view
         if parent is not None and self.region.identity != parent.region.identity:
             self.view = parent.view.detached()
-        self.outbox = Outbox(self._new_ring)
+        self.outbox = Outbox(self._new_ring, self._count_lost)
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0
@@ -262,11 +262,20 @@ class Member:
         name = ring_name()
         self._births[name] = None
         try:
-            ring = self.region.new_ring(chunks_for(self.settings.events), name)
+            ring = self.region.new_ring(chunks_for(self.settings.events), name, self._rings)
             self.outbox.rings[name] = ring
+        except OSError as error:
+            if "ring" not in self._told:
+                self._told.add("ring")
+                log.warning("events of this process are dropped and counted, trying on: %s", error.strerror)
+            raise
         finally:
             del self._births[name]
+        self._told.discard("ring")
         return ring
+
+    def _count_lost(self) -> None:
+        self.region.control.events_lost += 1
 
     def _new_duty(self, before: Duty | None) -> Duty:
         from fbshared.leader.duty import Duty  # heavy, and no business of a process that never leads
@@ -276,7 +285,12 @@ class Member:
         return Duty(self.region, self.settings.duty(), self._rings, self._rejoin, seed)
 
     def _rings(self) -> dict[str, OwnRing | None]:
-        return {**self._births, **self.outbox.rings}
+        """The rings of this process in this region, also of a member that has just begun or not quite ended."""
+        found: dict[str, OwnRing | None] = {}
+        for member in [*_members.values(), self]:
+            if member.cell[0] and member.region.path == self.region.path:
+                found |= {**member._births, **member.outbox.rings}
+        return found
 
     def _rejoin(self, duty: Duty) -> None:
         """In the duty's thread: the region is gone, meet the others in the new one."""
@@ -328,6 +342,7 @@ class Member:
         self.view = self.view.detached()
         self._rejected = self._seen_beside = 0
         self.words = region.control.words
+        self.outbox.try_again()
         if duty is not None:
             duty.rescue(self.outbox.put_record)
         for ring in self.outbox.retire():

@@ -68,6 +68,7 @@ class RegionStatus:
     publications: int
     events_delivered: int
     events_refused: int
+    events_lost: int
     records_corrupt: int
     items_broken: int
     members: tuple[int, ...]
@@ -144,6 +145,7 @@ def _read(path: str) -> RegionStatus | None:
         publications=control.publications,
         events_delivered=control.events_delivered,
         events_refused=control.events_refused,
+        events_lost=control.events_lost,
         records_corrupt=control.records_corrupt,
         items_broken=control.items_broken,
         members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if alive else set()))),

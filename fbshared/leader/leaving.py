@@ -10,14 +10,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from fbshared.errors import CorruptError
 from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Election, Term
 from fbshared.leader.rings import Rings
-from fbshared.shm import files
 from fbshared.shm.bell import Bell
-from fbshared.shm.region import OwnRing, Region
-from fbshared.shm.ring import HEADER, Ring
+from fbshared.shm.region import OwnRing, Region, ring_waits
 
 __all__ = ["deliver_what_is_left"]
 
@@ -67,18 +64,8 @@ def _is_left(region: Region, own: OwnRings) -> bool:
 
 
 def _backlog(path: str) -> int | None:
-    """The bytes that wait in a ring, None where its owner lives."""
-    try:
-        file = files.map_file(path)
-    except FileNotFoundError:
-        return 0  # somebody has just removed it
-    try:
-        if not files.lock_owner(file.fd):
-            time.sleep(_SECOND_LOOK)
-            if not files.lock_owner(file.fd):
-                return None
-        return Ring(file.piece(0, HEADER), lambda number: b"").backlog()
-    except CorruptError:
-        return 0
-    finally:
-        file.close()
+    waits = ring_waits(path)
+    if waits is None:
+        time.sleep(_SECOND_LOOK)
+        waits = ring_waits(path)
+    return waits

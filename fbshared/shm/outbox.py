@@ -7,6 +7,8 @@ moment, which is one or two.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +21,7 @@ from fbshared.shm.ring import RETIRED
 __all__ = ["Outbox", "Turn"]
 
 MOST_RINGS = 64
+RING_PAUSE = 1.0  # seconds between two tries for a ring; no put may wait for one that fails
 
 
 class Turn:
@@ -50,10 +53,13 @@ class Outbox:
 
     Args:
         new_ring: makes a ring in the current region; ``OSError`` where that is not possible.
+        count_lost: counts an event that found no ring, where everybody can see it.
     """
 
-    def __init__(self, new_ring: Callable[[], OwnRing]) -> None:
+    def __init__(self, new_ring: Callable[[], OwnRing], count_lost: Callable[[], None] = lambda: None) -> None:
         self._new_ring = new_ring
+        self._count_lost = count_lost
+        self._again_at = -math.inf
         self._free: list[Turn] = []
         self.rings: dict[str, OwnRing] = {}
         self.lost = 0  # events for which no ring could be made
@@ -64,11 +70,15 @@ class Outbox:
         if turn is not None:
             self._free.append(turn)
 
+    def try_again(self) -> None:
+        """Rings are made somewhere else from now on: what failed may succeed at once."""
+        self._again_at = -math.inf
+
     def put(self, kind: int, timestamp_ms: int, user: Mapping[str, Any], tail: bytes) -> bool:
         """Append one event; False, and counted, where there is no room. Neither waits nor raises."""
         turn = self._take()
         if turn is None:
-            return False
+            return self._lose()
         try:
             ring = turn.ring
             event = record(kind, timestamp_ms, pack_user(turn.packer, user), tail)
@@ -84,7 +94,7 @@ class Outbox:
         """Append a record that was made earlier."""
         turn = self._take()
         if turn is None:
-            return False
+            return self._lose()
         try:
             done = self._renew(turn, event) if turn.ring.retired else turn.ring.push(event)
         finally:
@@ -134,23 +144,30 @@ class Outbox:
 
         It may be in the old ring too and then arrive twice, which is better than not at all.
         """
-        try:
-            ring = self._new_ring()
-        except OSError:
-            self.lost += 1
-            return False
+        ring = self._make()
+        if ring is None:
+            return self._lose()
         self.rings.pop(turn.ring.name, None)
         self.rings[ring.name] = turn.ring = ring
         return ring.push(event)
 
     def _open(self) -> Turn | None:
-        if len(self.rings) >= MOST_RINGS:
-            self.lost += 1
-            return None
-        try:
-            ring = self._new_ring()
-        except OSError:
-            self.lost += 1
+        ring = self._make() if len(self.rings) < MOST_RINGS else None
+        if ring is None:
             return None
         self.rings[ring.name] = ring
         return Turn(ring, make_packer(), self._free)
+
+    def _make(self) -> OwnRing | None:
+        if time.monotonic() < self._again_at:
+            return None
+        try:
+            return self._new_ring()
+        except OSError:
+            self._again_at = time.monotonic() + RING_PAUSE
+            return None
+
+    def _lose(self) -> bool:
+        self.lost += 1
+        self._count_lost()
+        return False

@@ -11,6 +11,7 @@ import mmap
 import os
 import secrets
 import time
+from collections.abc import Callable, Container
 from hashlib import blake2b
 
 from fbshared.errors import CorruptError, RegionError
@@ -21,16 +22,19 @@ from fbshared.shm.snapshot import Snapshot
 
 __all__ = [
     "GENERATION_BITS",
+    "MOST_RINGS",
     "OwnRing",
     "Region",
     "now_ms",
     "process_start",
     "region_digest",
     "ring_name",
+    "ring_waits",
     "snapshot_name",
 ]
 
 GENERATION_BITS = 40
+MOST_RINGS = 1024  # in one region, or a few more where processes are born at the same moment
 _ATTEMPTS = 20
 
 
@@ -88,6 +92,29 @@ class OwnRing(ring.Ring):
     def _grow(self, number: int) -> mmap.mmap:
         self.file.grow(ring.HEADER + (number + 1) * ring.CHUNK)
         return self._chunk_of(number)
+
+
+def ring_waits(path: str) -> int | None:
+    """The bytes that wait in a ring of a dead process, None where it is in use or cannot be read.
+
+    It must be no ring of this process: closing it would drop the owner lock.
+    """
+    try:
+        file = files.map_file(path)
+    except FileNotFoundError:
+        return 0
+    except OSError:
+        return None
+    try:
+        return ring.Ring(file.piece(0, ring.HEADER), _no_chunk).backlog() if files.lock_owner(file.fd) else None
+    except (CorruptError, OSError):
+        return None
+    finally:
+        file.close()
+
+
+def _no_chunk(number: int) -> bytes:
+    raise OSError(errno.EBADF, "only the first page is mapped")
 
 
 class Region:
@@ -156,9 +183,15 @@ class Region:
         """
         return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
 
-    def new_ring(self, chunks: int, name: str = "") -> OwnRing:
-        """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name."""
+    def new_ring(self, chunks: int, name: str = "", own: Callable[[], Container[str]] = tuple) -> OwnRing:
+        """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name.
+
+        Args:
+            own: the rings of this process; opening them a second time would drop their owner locks.
+        """
         pid = os.getpid()
+        if len(self.names("ring.")) >= MOST_RINGS:
+            self._remove_empty_rings(own())
         while True:
             chosen = name or ring_name()
             head = ring.birth(self.identity, (pid, process_start(pid)), chunks)
@@ -167,6 +200,16 @@ class Region:
                 return OwnRing(chosen, file)
             if name:
                 raise FileExistsError(errno.EEXIST, "the name is taken", self.join(name))
+
+    def _remove_empty_rings(self, own: Container[str]) -> None:
+        """Remove what the dead left empty, which a leader does elsewhere; ``OSError`` where that makes no room."""
+        for name in self.names("ring."):
+            if name not in own and ring_waits(self.join(name)) == 0:
+                files.remove(self.join(name))
+        if len(self.names("ring.")) >= MOST_RINGS:
+            raise OSError(
+                errno.EDQUOT, "the dead left events in all rings, and nobody leads and delivers them", self.path
+            )
 
     def names(self, prefix: str) -> list[str]:
         """The names of all files that begin with ``prefix``; none where the directory is gone or cannot be read."""
