@@ -93,6 +93,9 @@ class Member:
         self.view = View() if parent is None else parent.view
         if parent is not None and self.region.identity != parent.region.identity:
             self.view = parent.view.detached()
+        elif parent is not None and self._usable and self.view.word:
+            # Not through the parent's region: that would stay mapped, and so would its parent's, and so on.
+            self.view = self.view.reopened(partial(self.region.snapshot, self.view.word))
         self.outbox = Outbox(self._new_ring, self._count_lost)
         self.users: set[int] = set()
         self.closed = False
@@ -105,6 +108,8 @@ class Member:
         self._told: set[str] = set()
         self._duty: Duty | None = None
         self.outbox.prepare()
+        if self.region.retired and self._usable:
+            self._move(None)  # an unused region, removed while this process opened it
 
     @property
     def leads(self) -> bool:
@@ -198,8 +203,13 @@ class Member:
         """In a forked child: let go of what belongs to the parent."""
         if self._duty is not None:
             self._duty.drop()
-            # Never collected: finalizers of the leader's libraries may wait for locks that nobody holds any more.
-            _left_behind.append(self._duty)
+            if self._duty.leadership is not None:
+                # Never collected: finalizers of the leader's libraries may wait for locks that nobody holds any more.
+                _left_behind.append(self._duty)
+            self._duty = None
+        for key, member in list(_members.items()):
+            if member is self:
+                del _members[key]
         for turn in self._turns:
             turn.end()
         self.outbox.drop()

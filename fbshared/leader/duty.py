@@ -266,7 +266,7 @@ class Duty:
             log.warning("the lock file of the leader was removed; standing for the lead again")
             self._end_term()
             return
-        leadership.keep_house()
+        leadership.keep_house(now)
         control = self._region.control
         if leadership.unreachable_for(now) >= OFFER_AFTER * 2 ** min(control.unreachable, 6):
             log.info("process %d cannot connect and offers the lead to others", os.getpid())

@@ -11,6 +11,7 @@ from fbshared.errors import CorruptError, MessageError
 from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Term, remove_old_locks
 from fbshared.leader.rings import Rings
+from fbshared.leader.siblings import Siblings
 from fbshared.leader.sync import Sync, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm import files
@@ -49,6 +50,7 @@ class Leadership:
         self.region = region
         self.term = term
         self.bell = Bell(region)
+        self.siblings = Siblings(region)
         self.publisher = Publisher(region, term.epoch)
         self.rings = Rings(region, term.epoch, own_rings)
         dataset, synced = _published(region) or seed
@@ -73,12 +75,13 @@ class Leadership:
         if now < self.sync.healthy_until and now < self.delivery.healthy_until:
             self.region.control.beat += 1
 
-    def keep_house(self) -> None:
+    def keep_house(self, now: float) -> None:
         """Repair and remove what others left."""
         if not self.publisher.heal():
             self.sync.republish()
         files.sweep(self.region.path)
         remove_old_locks(self.region, self.term.epoch)
+        self.siblings.look(now)
 
     def unreachable_for(self, now: float) -> float:
         """Seconds since it was last in sync; 0 while it is, or while FeatBit refuses everybody anyway."""

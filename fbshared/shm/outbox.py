@@ -7,6 +7,7 @@ moment, which is one or two.
 
 from __future__ import annotations
 
+import errno
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -121,11 +122,12 @@ class Outbox:
             ring.file.close()
 
     def drop(self) -> None:
-        """In a forked child: close the copies of descriptors; the rings are the parent's."""
+        """In a forked child: close the copies of descriptors, those inside mappings too; the rings are the parent's."""
         self._end_turns()
         for ring in self.rings.values():
-            ring.file.close()
+            ring.drop()
         self.rings = {}
+        self._new_ring, self._count_lost = _no_ring, _count_nowhere
 
     def _end_turns(self) -> None:
         free, self._free = self._free, []
@@ -171,3 +173,11 @@ class Outbox:
         self.lost += 1
         self._count_lost()
         return False
+
+
+def _no_ring() -> OwnRing:
+    raise OSError(errno.EBADF, "this is the outbox of the parent")
+
+
+def _count_nowhere() -> None:
+    pass

@@ -17,7 +17,7 @@ from hashlib import blake2b
 from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import control as control_page
 from fbshared.shm import files, ring
-from fbshared.shm.control import CONTROL_SIZE, LAYOUT, Control
+from fbshared.shm.control import CONTROL_SIZE, LAYOUT, RETIRED, Control
 from fbshared.shm.snapshot import Snapshot
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "OwnRing",
     "Region",
     "now_ms",
+    "opened_here",
     "process_start",
     "region_digest",
     "ring_name",
@@ -36,6 +37,8 @@ __all__ = [
 GENERATION_BITS = 40
 MOST_RINGS = 1024  # in one region, or a few more where processes are born at the same moment
 _ATTEMPTS = 20
+_DISCARD_PAUSE = 0.01
+_open_paths: dict[int, str] = {}
 
 
 def now_ms() -> int:
@@ -86,6 +89,11 @@ class OwnRing(ring.Ring):
         self.file = file
         super().__init__(file.piece(0, ring.HEADER), self._chunk_of, self._grow)
 
+    def drop(self) -> None:
+        """Close the descriptor, and let the pages go as soon as nobody uses them."""
+        self.file.close()
+        self._chunk, self._add_chunk = _no_chunk, None
+
     def _chunk_of(self, number: int) -> mmap.mmap:
         return self.file.piece(ring.HEADER + number * ring.CHUNK, ring.CHUNK)
 
@@ -117,6 +125,18 @@ def _no_chunk(number: int) -> bytes:
     raise OSError(errno.EBADF, "only the first page is mapped")
 
 
+def opened_here(path: str) -> bool:
+    """Whether this process is a member of the region at this path, and must not open its rings a second time."""
+    return path in list(_open_paths.values())
+
+
+def _is_usable(file: files.MappedFile) -> bool:
+    try:
+        return Control.over(memoryview(file.piece(0, CONTROL_SIZE))).publication != RETIRED
+    except CorruptError:
+        return False
+
+
 class Region:
     """One mapped region. Opening makes it where it does not exist.
 
@@ -140,6 +160,7 @@ class Region:
         self.control = Control.over(memoryview(self._file.piece(0, CONTROL_SIZE)))
         self.identity = self.control.identity
         self._inode = files.identity_of(self._file.fd)
+        _open_paths[id(self)] = self.path
 
     def _open(self, home: str) -> files.MappedFile:
         for _ in range(_ATTEMPTS):
@@ -147,14 +168,11 @@ class Region:
             files.private_directory(self.path)
             try:
                 file = files.map_file(self.join("control"))
-                try:
-                    Control.over(memoryview(file.piece(0, CONTROL_SIZE)))
-                except CorruptError:
-                    # Whoever still maps the damaged page keeps it; the next birth is a new region.
-                    file.close()
-                    files.remove(self.join("control"))
-                    continue
-                return file
+                if _is_usable(file):
+                    return file
+                # Whoever still maps the page keeps it; the next birth is a new region.
+                self._discard(file)
+                continue
             except FileNotFoundError:
                 pass
             identity = secrets.randbits(63) or 1, secrets.randbits(63) or 1
@@ -165,6 +183,22 @@ class Region:
             if made is not None:
                 return made
         raise RegionError(errno.EBUSY, "the shared directory keeps vanishing", self.path)
+
+    def _discard(self, file: files.MappedFile) -> None:
+        """Remove a control page, unless somebody is at that, or has made another one since."""
+        with files.locked_directory(self.path) as directory:
+            found = files.identity_of(file.fd)
+            file.close()
+            if directory is not None and files.identity_of(self.join("control")) == found:
+                files.remove("control", directory)
+                return
+        time.sleep(_DISCARD_PAUSE)
+
+    @property
+    def retired(self) -> bool:
+        """Whether all must meet again at the path. Who opens a region asks after it has made its first ring: it
+        may just be removed."""
+        return self.control.publication == RETIRED
 
     def join(self, name: str) -> str:
         """The path of a file of this region."""
@@ -221,4 +255,5 @@ class Region:
 
     def close(self) -> None:
         """Drop the descriptor; the mapped page stays readable for whoever holds it."""
+        _open_paths.pop(id(self), None)
         self._file.close()
