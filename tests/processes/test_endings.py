@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.processes.web import serve
+
 if TYPE_CHECKING:
     from fbshared.testing import FeatBitServer
     from tests.processes.conftest import Crew
@@ -191,3 +193,166 @@ def test_ways_to_end(crew: Crew, begin: Begin, way: str, role: str) -> None:
     crew.one()
 
     assert set() == crew.lacking(ending.keys)
+
+
+# The last one out
+
+
+def test_all_leave_at_once(crew: Crew) -> None:
+    """When all end at the same moment, one of them delivers what they put just before: no start is needed."""
+    workers = crew.start(4, events_flush_interval=60.0)
+    crew.leader()
+    keys = {key for worker in workers for key in worker.ask("put", f"last-{worker.pid}", 20)}
+    for worker in workers:
+        worker.hang_up()
+    codes = [worker.gone() for worker in workers]
+
+    assert [0] * 4 == codes
+    assert set() == crew.lacking(keys, 2.0)
+    assert 0 == crew.duplicates()
+
+
+def test_the_rest_stays(crew: Crew, server: FeatBitServer) -> None:
+    """What the last one out cannot deliver is there for the next start."""
+    workers = crew.start(2, events_flush_interval=60.0)
+    crew.leader()
+    keys = {key for worker in workers for key in worker.ask("put", f"rest-{worker.pid}", 20)}
+    server.stop()
+    for worker in workers:
+        crew.leave(worker)
+    server.start()
+
+    assert keys == crew.lacking(keys, 0)
+
+    crew.one()
+
+    assert set() == crew.lacking(keys)
+
+
+# Rings
+
+
+@pytest.mark.timeout(120)
+def test_rings_of_500_that_came_and_went(crew: Crew) -> None:
+    """A leader removes them as they come: there are never many, and in the end only its own is left."""
+    parent = crew.one()
+    crew.leader()
+    most = 0
+    for _ in range(5):
+        assert [0] * 100 == parent.ask("fork_storm", 100, 5.0, seconds=50.0)
+        most = max(most, len(crew.files("ring.")))
+
+    assert most <= 450
+    assert crew.until(lambda: 1 == len(crew.files("ring.")), 15)
+
+
+@pytest.mark.timeout(120)
+def test_rings_of_500_and_nobody_leads(crew: Crew, server: FeatBitServer) -> None:
+    """There are no more than allowed, what finds no ring is counted, evaluation goes on, and a later leader delivers
+    what is there and makes room again."""
+    leader = crew.one()
+    parent = crew.one(role="follower")
+    parent.ask("allow_rings", 100)
+    crew.dismiss(leader)
+
+    assert [0] * 500 == parent.ask("fork_storm", 500, 10.0, seconds=100.0)
+
+    rings, lost = len(crew.files("ring.")), crew.control().events_lost
+    keys = [f"storm-{number}" for number in range(500)]
+
+    assert 100 == rings
+    assert 500 - rings <= lost <= 500 - rings + 2, "the rings of the parent and of the dead leader"
+
+    crew.one()
+    delivered = crew.until(lambda: lost == len(crew.lacking(keys, 0)), 15)
+
+    assert delivered
+    assert crew.until(lambda: 2 == len(crew.files("ring.")), 15)
+
+
+# Regions
+
+
+def test_an_unused_region_is_removed(crew: Crew, server: FeatBitServer) -> None:
+    """The leader of another environment removes it once everything is delivered, and not before; who comes then
+    begins anew."""
+    local = server.event_url.replace("127.0.0.1", "localhost")
+    other = crew.one(role="follower")
+    keys = other.ask("identify", "unused", 5)
+    crew.dismiss(other)
+    leader = crew.one(event_url=local)
+    leader.ask("hurry")
+    time.sleep(3.0)  # some looks
+
+    assert 1 == len(crew.files("ring."))
+
+    crew.leave(crew.one())
+
+    assert set() == crew.lacking(keys)
+    assert crew.until(lambda: not crew.path.exists(), 15)
+
+    again = crew.one()
+
+    assert "one" == again.ask("value", "load")
+    assert crew.path.exists()
+
+
+def test_two_layouts(crew: Crew, server: FeatBitServer) -> None:
+    """During a rolling restart the processes of both versions work, each version with one leader of its own."""
+    old = crew.start(2)
+    new = crew.start(2, layout=2)
+    workers = [*old, *new]
+
+    assert crew.until(lambda: 2 == server.open_connections, 10)
+    assert 2 == len(list(crew.path.parent.iterdir()))
+    assert [1, 1] == [[worker.ask("leads") for worker in each].count(True) for each in (old, new)]
+
+    server.put_flag(serve("two"))
+
+    assert ["two"] * 4 == [worker.ask("wait_value", "load", "two", 5.0) for worker in workers]
+    assert set() == crew.lacking([key for worker in workers for key in worker.ask("put", f"w{worker.pid}", 20)])
+
+    for worker in old:
+        crew.leave(worker)
+    server.put_flag(serve("three"))
+
+    assert ["three"] * 2 == [worker.ask("wait_value", "load", "three", 5.0) for worker in new]
+    assert crew.until(lambda: 1 == server.open_connections, 5)
+
+
+# What a process has open
+
+
+def steady(names: list[str]) -> list[str]:
+    """But for the lock file that a candidate tries, and opens in its own time."""
+    return sorted(name for name in names if not name.endswith(".lock"))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("role", "threads"), [("auto", 2), ("follower", 1)])
+def test_a_follower_is_small(crew: Crew, role: str, threads: int) -> None:
+    """It has one thread of ours where it may lead, none where it may not; 1,000 children leave nothing behind in
+    their parent."""
+    crew.one()
+    crew.leader()
+    follower = crew.one(role=role)
+    follower.ask("put", "warm", 1)
+    fresh = follower.ask("threads"), steady(follower.ask("descriptors"))
+    codes = follower.ask("fork_storm", 1000, 10.0, seconds=100.0)
+
+    assert threads == fresh[0], "one is the test's"
+    assert [0] * 1000 == codes
+    assert fresh == (follower.ask("threads"), steady(follower.ask("descriptors")))
+
+
+@pytest.mark.parametrize("role", ["auto", "follower"])
+def test_children_of_children(crew: Crew, role: str) -> None:
+    """However deep a process is forked, it has no more open than its parent."""
+    crew.one()
+    crew.leader()
+    follower = crew.one(role=role)
+    follower.ask("put", "warm", 1)
+    found = follower.ask("fork_nested", 5)
+    counts = [len(steady(found[str(depth)])) for depth in range(1, 6)]
+
+    assert [counts[0]] * 5 == counts, found
