@@ -23,7 +23,7 @@ from fbshared.shm.forked import ForkCell
 from fbshared.shm.outbox import Outbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
-from fbshared.view import Damaged, View
+from fbshared.view import Damaged, Turn, View
 
 if TYPE_CHECKING:
     from fbshared.leader.duty import Duty
@@ -46,24 +46,6 @@ class MemberSettings:
     digest: str
     events: int
     duty: Callable[[], DutySettings] | None
-
-
-class _Turn:
-    """The right to refresh the view; whoever loses it gives it back (see ``shm.outbox.Turn``)."""
-
-    __slots__ = ("_free",)
-
-    def __init__(self, free: list[_Turn] | None) -> None:
-        self._free = free
-
-    def __del__(self) -> None:
-        free = getattr(self, "_free", None)  # none where an exception struck while it was made
-        if free is not None:
-            free.append(_Turn(free))
-
-    def end(self) -> None:
-        """Let it be destroyed for good."""
-        self._free = None
 
 
 class Member:
@@ -103,8 +85,8 @@ class Member:
         self._seen_beside = 0
         self._births: dict[str, None] = {}
         self._move_at = 0.0
-        self._turns: list[_Turn] = []
-        self._turns.append(_Turn(self._turns))
+        self._turns: list[Turn] = []
+        self._turns.append(Turn(self._turns))
         self._told: set[str] = set()
         self._duty: Duty | None = None
         self.outbox.prepare()
@@ -356,7 +338,7 @@ class Member:
         if duty is not None:
             duty.rescue(self.outbox.put_record)
         for ring in self.outbox.retire():
-            _carry_over(ring, self.outbox.put_record)
+            self.outbox.carry_over(ring)
         self.outbox.prepare()
         old.close()
         return True
@@ -407,13 +389,3 @@ def own_rings() -> dict[str, OwnRing]:
     """All rings of this process by path; nobody may open those files a second time (see ``shm.files``)."""
     members = [member for member in list(_members.values()) if member.cell[0]]
     return {ring.file.path: ring for member in members for ring in list(member.outbox.rings.values())}
-
-
-def _carry_over(ring: OwnRing, put: Callable[[bytes], bool]) -> None:
-    """Put what is left in a ring of a removed region into one of the new region."""
-    position = ring.tail
-    while position < ring.head:
-        records, position, _ = ring.read(position, 500)
-        for record, _ in records:
-            put(record)
-    ring.file.close()

@@ -16,7 +16,7 @@ from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.snapshot import Entry, Snapshot
 
-__all__ = ["Damaged", "View"]
+__all__ = ["Damaged", "Turn", "View"]
 
 Stamp = tuple[int, int, int] | None  # None: the snapshot has no such item, or only its tombstone
 
@@ -128,6 +128,24 @@ class View:
                 return
             self._absent += 1
         self.flags[key] = flag
+
+
+class Turn:
+    """The right to refresh the view; whoever loses it gives it back (see ``shm.outbox.Turn``)."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, free: list[Turn] | None) -> None:
+        self._free = free
+
+    def __del__(self) -> None:
+        free = getattr(self, "_free", None)  # none where an exception struck while it was made
+        if free is not None:
+            free.append(Turn(free))
+
+    def end(self) -> None:
+        """Let it be destroyed for good."""
+        self._free = None
 
 
 class _Loader:

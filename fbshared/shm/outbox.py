@@ -115,6 +115,15 @@ class Outbox:
             ring.retired = 1
         return old
 
+    def carry_over(self, ring: OwnRing) -> None:
+        """Put what is left in a ring of a removed region into one of the new region."""
+        position = ring.tail
+        while position < ring.head:
+            records, position, _ = ring.read(position, 500)
+            for each, _ in records:
+                self.put_record(each)
+        ring.file.close()
+
     def close(self) -> None:
         """Give the owner locks back, so that the leader takes over what is left in the rings."""
         self._end_turns()
