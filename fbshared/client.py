@@ -26,7 +26,8 @@ from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, METRIC, me
 from fbshared.core.users import key_of
 from fbshared.core.wire import environment_id
 from fbshared.errors import ConfigError, FBSharedError
-from fbshared.member import Member, join
+from fbshared.member import Member
+from fbshared.members import join
 from fbshared.shm.control import PUBLICATION, SyncState
 from fbshared.view import Damaged
 from fbshared.wiring import member_settings
@@ -216,6 +217,7 @@ class FBClient:
 
         May be called again. Evaluations go on with the last data and send no events.
         """
+        deadline = time.monotonic() + max(timeout, 0.0)
         if self._closed:
             return
         self._closed = True
@@ -224,7 +226,7 @@ class FBClient:
             return  # the parent's, never used here
         member.users.discard(id(self))
         if not member.users:
-            member.close(time.monotonic() + max(timeout, 0.0))
+            member.close(deadline)
 
     def __enter__(self) -> FBClient:
         return self

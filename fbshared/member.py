@@ -6,7 +6,6 @@ with what its parent had seen; the child is noticed by its empty ``ForkCell``, h
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import time
@@ -24,13 +23,13 @@ from fbshared.shm.outbox import Outbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
 from fbshared.uwsgi import before_the_forks, why_no_threads
-from fbshared.view import Damaged, View
+from fbshared.view import Damaged, Turn, View
 
 if TYPE_CHECKING:
     from fbshared.leader.duty import Duty
     from fbshared.leader.leadership import DutySettings
 
-__all__ = ["Member", "MemberSettings", "join", "own_rings"]
+__all__ = ["Member", "MemberSettings", "members"]
 
 log = logging.getLogger("fbshared")
 
@@ -53,22 +52,8 @@ class MemberSettings:
     shown: int = 0
 
 
-class _Turn:
-    """The right to refresh the view; whoever loses it gives it back (see ``shm.outbox.Turn``)."""
-
-    __slots__ = ("_free",)
-
-    def __init__(self, free: list[_Turn] | None) -> None:
-        self._free = free
-
-    def __del__(self) -> None:
-        free = getattr(self, "_free", None)  # none where an exception struck while it was made
-        if free is not None:
-            free.append(_Turn(free))
-
-    def end(self) -> None:
-        """Let it be destroyed for good."""
-        self._free = None
+members: dict[tuple[int, str, str], Member] = {}  # of this process, and of those that it was forked from
+_left_behind: list[object] = []
 
 
 class Member:
@@ -98,18 +83,23 @@ class Member:
         self.view = View() if parent is None else parent.view
         if parent is not None and self.region.identity != parent.region.identity:
             self.view = parent.view.detached()
-        self.outbox = Outbox(self._new_ring)
+        elif parent is not None and self._usable and self.view.word:
+            # Not through the parent's region: that would stay mapped, and so would its parent's, and so on.
+            self.view = self.view.reopened(partial(self.region.snapshot, self.view.word))
+        self.outbox = Outbox(self._new_ring, self._count_lost)
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0
         self._seen_beside = 0
         self._births: dict[str, None] = {}
         self._move_at = 0.0
-        self._turns: list[_Turn] = []
-        self._turns.append(_Turn(self._turns))
+        self._turns: list[Turn] = []
+        self._turns.append(Turn(self._turns))
         self._told: set[str] = set()
         self._duty: Duty | None = None
         self.outbox.prepare()
+        if self.region.retired and self._usable:
+            self._move(None)  # an unused region, removed while this process opened it
 
     @property
     def leads(self) -> bool:
@@ -189,15 +179,21 @@ class Member:
             time.sleep(min(left, 0.005))
         return True
 
-    def close(self, deadline: float) -> None:
-        """Leave the region. What is left in the rings is the next leader's."""
+    def leave(self, deadline: float) -> None:
+        """Give up the rings, whose events are the next leader's, and begin to end the duty."""
         self.closed = True
         key = os.getpid(), self.settings.root, self.settings.digest
-        if _members.get(key) is self:  # another thread's may stand there
-            del _members[key]
+        if members.get(key) is self:  # another thread's may stand there
+            del members[key]
+        self.outbox.close()
+        if self._duty is not None:
+            self._duty.ask_to_stop(deadline)
+
+    def close(self, deadline: float) -> None:
+        """Leave the region, until ``deadline`` on the monotonic clock at most."""
+        self.leave(deadline)
         if self._duty is not None:
             self._duty.stop(deadline)
-        self.outbox.close()
         for turn in self._turns:
             turn.end()
         self._turns = []
@@ -207,8 +203,13 @@ class Member:
         """In a forked child: let go of what belongs to the parent."""
         if self._duty is not None:
             self._duty.drop()
-            # Never collected: finalizers of the leader's libraries may wait for locks that nobody holds any more.
-            _left_behind.append(self._duty)
+            if self._duty.leadership is not None:
+                # Never collected: finalizers of the leader's libraries may wait for locks that nobody holds any more.
+                _left_behind.append(self._duty)
+            self._duty = None
+        for key, member in list(members.items()):
+            if member is self:
+                del members[key]
         for turn in self._turns:
             turn.end()
         self.outbox.drop()
@@ -271,11 +272,20 @@ class Member:
         name = ring_name()
         self._births[name] = None
         try:
-            ring = self.region.new_ring(chunks_for(self.settings.events), name, self.settings.shown)
+            ring = self.region.new_ring(chunks_for(self.settings.events), name, self.settings.shown, self._rings)
             self.outbox.rings[name] = ring
+        except OSError as error:
+            if "ring" not in self._told:
+                self._told.add("ring")
+                log.warning("events of this process are dropped and counted, trying on: %s", error.strerror)
+            raise
         finally:
             del self._births[name]
+        self._told.discard("ring")
         return ring
+
+    def _count_lost(self) -> None:
+        self.region.control.events_lost += 1
 
     def _new_duty(self, before: Duty | None) -> Duty:
         from fbshared.leader.duty import Duty  # heavy, and no business of a process that never leads
@@ -285,7 +295,12 @@ class Member:
         return Duty(self.region, self.settings.duty(), self._rings, self._rejoin, seed)
 
     def _rings(self) -> dict[str, OwnRing | None]:
-        return {**self._births, **self.outbox.rings}
+        """The rings of this process in this region, also of a member that has just begun or not quite ended."""
+        found: dict[str, OwnRing | None] = {}
+        for member in [*list(members.values()), self]:
+            if member.cell[0] and member.region.path == self.region.path:
+                found |= {**member._births, **member.outbox.rings}
+        return found
 
     def _rejoin(self, duty: Duty) -> None:
         """In the duty's thread: the region is gone, meet the others in the new one."""
@@ -337,62 +352,11 @@ class Member:
         self.view = self.view.detached()
         self._rejected = self._seen_beside = 0
         self.words = region.control.words
+        self.outbox.try_again()
         if duty is not None:
             duty.rescue(self.outbox.put_record)
         for ring in self.outbox.retire():
-            _carry_over(ring, self.outbox.put_record)
+            self.outbox.carry_over(ring)
         self.outbox.prepare()
         old.close()
         return True
-
-
-EXIT_LIMIT = 3.0  # seconds that an ordinary exit may take for the last events
-
-
-_members: dict[tuple[int, str, str], Member] = {}
-_left_behind: list[object] = []
-
-
-def join(settings: MemberSettings, parent: Member | None = None) -> Member:
-    """This process's member of a region; all callers get the same one.
-
-    Takes no lock: one that was inherited may be held for ever.
-    """
-    key = os.getpid(), settings.root, settings.digest
-    member = _members.get(key)
-    if member is None:
-        made = Member(settings, parent)
-        # Here and not at import: multiprocessing's children begin without what was registered before.
-        atexit.unregister(_leave_all)
-        atexit.register(_leave_all)
-        member = _members.setdefault(key, made)
-        if member is not made:
-            made.close(time.monotonic())
-    return member
-
-
-def _leave_all() -> None:
-    """At an ordinary exit: hand over the lead, or deliver the last events when nobody else is there.
-
-    Nothing depends on it. Many servers end without it; the events are in the rings all the same.
-    """
-    deadline = time.monotonic() + EXIT_LIMIT
-    for (pid, *_), member in list(_members.items()):
-        if pid == os.getpid():
-            member.close(deadline)
-
-
-def own_rings() -> dict[str, OwnRing]:
-    """All rings of this process by path; nobody may open those files a second time (see ``shm.files``)."""
-    members = [member for member in list(_members.values()) if member.cell[0]]
-    return {ring.file.path: ring for member in members for ring in list(member.outbox.rings.values())}
-
-
-def _carry_over(ring: OwnRing, put: Callable[[bytes], bool]) -> None:
-    """Put what is left in a ring of a removed region into one of the new region."""
-    position = ring.tail
-    while position < ring.head:
-        records, position, _ = ring.read(position, 500)
-        for record, _ in records:
-            put(record)
-    ring.file.close()

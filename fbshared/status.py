@@ -12,7 +12,7 @@ from typing import Any
 
 from fbshared.config import default_root
 from fbshared.errors import CorruptError
-from fbshared.member import own_rings
+from fbshared.members import own_rings
 from fbshared.shm import files
 from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState
 from fbshared.shm.region import GENERATION_BITS, process_start, snapshot_name
@@ -78,6 +78,7 @@ class RegionStatus:
     publications: int
     events_delivered: int
     events_refused: int
+    events_lost: int
     records_corrupt: int
     items_broken: int
     members: tuple[int, ...]
@@ -155,6 +156,7 @@ def _read(path: str) -> RegionStatus | None:
         publications=control.publications,
         events_delivered=control.events_delivered,
         events_refused=control.events_refused,
+        events_lost=control.events_lost,
         records_corrupt=control.records_corrupt,
         items_broken=control.items_broken,
         members=tuple(sorted({ring.pid for ring in rings if ring.alive} | ({pid} if alive else set()))),

@@ -8,6 +8,7 @@ whose bytes, and whose segments' bytes, did not change.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
@@ -15,7 +16,7 @@ from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.snapshot import Entry, Snapshot
 
-__all__ = ["Damaged", "View"]
+__all__ = ["Damaged", "Turn", "View"]
 
 Stamp = tuple[int, int, int] | None  # None: the snapshot has no such item, or only its tombstone
 
@@ -74,9 +75,16 @@ class View:
         self._absent = 0
         self._all: dict[str, CompiledFlag | Damaged] | None = None
 
+    def reopened(self, open_snapshot: Callable[[], Snapshot]) -> View:
+        """The same data, looked up through another mapping of the region."""
+        return self._copy(self.word, open_snapshot)
+
     def detached(self) -> View:
         """The same data without a publication: every one of a new region is newer."""
-        view = View(0, self.identity, self._open, self._pool)
+        return self._copy(0, self._open)
+
+    def _copy(self, word: int, open_snapshot: Callable[[], Snapshot] | None) -> View:
+        view = View(word, self.identity, open_snapshot, self._pool)
         view.flags, view._all, view._absent = self.flags, self._all, self._absent
         return view
 
@@ -122,6 +130,24 @@ class View:
         self.flags[key] = flag
 
 
+class Turn:
+    """The right to refresh the view; whoever loses it gives it back (see ``shm.outbox.Turn``)."""
+
+    __slots__ = ("_free",)
+
+    def __init__(self, free: list[Turn] | None) -> None:
+        self._free = free
+
+    def __del__(self) -> None:
+        free = getattr(self, "_free", None)  # none where an exception struck while it was made
+        if free is not None:
+            free.append(Turn(free))
+
+    def end(self) -> None:
+        """Let it be destroyed for good."""
+        self._free = None
+
+
 class _Loader:
     """Compiles from one open snapshot, or takes over what is unchanged."""
 
@@ -157,7 +183,8 @@ class _Loader:
 
     def _compile(self, raw: Mapping[str, Any]) -> CompiledFlag:
         if self._compiler is None:
-            self._compiler = Compiler(self._segment, self._known_segments())
+            # No method of the loader: the two would keep each other, and the file open, until the next collection.
+            self._compiler = Compiler(partial(_segment_of, self._snapshot), self._known_segments())
         flag = self._compiler.flag(raw)
         for id_, segment in list(self._compiler.compiled.items()):
             if id_ not in self._pool.segments or self._pool.segments[id_].compiled is not segment:
@@ -183,8 +210,9 @@ class _Loader:
             self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
         return self._stamps[id_]
 
-    def _segment(self, id_: str) -> Mapping[str, Any] | None:
-        entry = self._snapshot.find(SEGMENT, id_)
-        if entry is None or entry.archived:
-            return None
-        return unpack(self._snapshot.blob(entry))
+
+def _segment_of(snapshot: Snapshot, id_: str) -> Mapping[str, Any] | None:
+    entry = snapshot.find(SEGMENT, id_)
+    if entry is None or entry.archived:
+        return None
+    return unpack(snapshot.blob(entry))

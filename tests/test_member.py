@@ -16,7 +16,8 @@ import pytest
 from fbshared import member as member_module
 from fbshared.core.events import IDENTIFY, IDENTIFY_TAIL
 from fbshared.core.model import FLAG, Dataset, parse_item
-from fbshared.member import Member, MemberSettings, join, own_rings
+from fbshared.member import Member, MemberSettings
+from fbshared.members import join, own_rings
 from fbshared.shm.control import RETIRED
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name

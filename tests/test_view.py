@@ -1,6 +1,8 @@
 """A view: one snapshot, compiled where it is used, and taken over where nothing changed."""
 
+import gc
 import struct
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -272,3 +274,29 @@ def test_bytes_that_are_no_flag() -> None:
         dataset = Dataset.of([type(item)(FLAG, "a", 1, False, blob)])
         view = first(b"".join(pack(dataset, 1, IDENTITY, 1, synced=True)))
         assert isinstance(view.load("a"), Damaged)
+
+
+def test_no_snapshot_stays_open() -> None:
+    """A view lets go of the file as soon as it has looked a flag up, without waiting for the garbage collection."""
+    data = content(FLAGS, lab())
+    opened: list[weakref.ref[Snapshot]] = []
+
+    def open_it() -> Snapshot:
+        snapshot = Kept(data, 1, IDENTITY)
+        opened.append(weakref.ref(snapshot))
+        return snapshot
+
+    class Kept(Snapshot):
+        """One that can be watched."""
+
+        __slots__ = ("__weakref__",)
+
+    gc.disable()
+    try:
+        view = View(1, IDENTITY, open_it)
+        assert value(view.load("lab")) is False
+        view.all()
+
+        assert [None, None] == [each() for each in opened]
+    finally:
+        gc.enable()

@@ -9,6 +9,7 @@ A child that ran no hook drops its copies when it first notices.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -19,7 +20,8 @@ from fbshared import uwsgi
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.leader import afterwards
 from fbshared.leader.election import Election, Term
-from fbshared.leader.leadership import DutySettings, Leadership
+from fbshared.leader.leadership import DELIVERY, SYNC, DutySettings, Leadership
+from fbshared.leader.leaving import deliver_what_is_left
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import RETIRED
 from fbshared.shm.forked import ForkCell
@@ -63,6 +65,8 @@ class Duty:
         self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._pauses = 0
         self._stopped = False
+        self._left = False  # whether the region is no more
+        self._deadline = math.inf  # of the end
         self._going = False  # whether the thread has not decided to end
         self._thread: threading.Thread | None = None
         self._workers: list[threading.Thread] = []
@@ -112,23 +116,27 @@ class Duty:
                 return
             self._thread, self._going = thread, True
 
-    def stop(self, deadline: float) -> None:
-        """End for good, with a last round of delivery, until ``deadline`` on the monotonic clock at most."""
+    def ask_to_stop(self, deadline: float) -> None:
+        """Begin to end for good; the rest is done in the background, until ``deadline`` on the monotonic clock."""
         with self._mutex:
-            self._stopped = True
+            if self._stopped:
+                return
+            self._stopped, self._deadline = True, deadline
             _running.discard(self)
             self._halt.set()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(deadline - time.monotonic(), 0.0))
-            if thread.is_alive():
-                return  # it ends by itself; what it holds is freed with the process
-        self._election.close()
-        leadership, self.leadership = self.leadership, None
-        if leadership is not None:
-            leadership.delivery.last_round(deadline)
-            leadership.end()
-        self._close_halt()
+            if not self._going:
+                self._begin_to_finish()
+
+    def stop(self, deadline: float) -> None:
+        """End for good, with a last round of delivery, until ``deadline`` on the monotonic clock at most."""
+        self.ask_to_stop(deadline)
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return
+        thread.join(max(deadline - time.monotonic(), 0.0))
+        leadership = self.leadership
+        if thread.is_alive() and leadership is not None:
+            leadership.abandon()  # whatever hangs there must not keep the lead from others
 
     def pause(self) -> None:
         """Before a fork: bring all threads to their end, for half a second at most."""
@@ -160,17 +168,53 @@ class Duty:
         try:
             while self._goes_on():
                 self._work()
-        except BaseException:
+            if self._going:
+                self._finish()
+        finally:
             self._going = False
-            raise
-        if self._stopped and self.leadership is None:
-            self._close_halt()
 
     def _goes_on(self) -> bool:
-        """Whether nobody asked for the end, or it was taken back meanwhile: a fork does not wait for a slow request."""
+        """Whether nobody asked for the end, or it was taken back meanwhile: a fork does not wait for a slow request.
+
+        A thread that was stopped is still going: it is the one that finishes.
+        """
         with self._mutex:
-            self._going = not self._stopped and not self._halt.is_set() and bool(self._cell.words[0])
-            return self._going
+            here = bool(self._cell.words[0])
+            self._going = here and (self._stopped or not self._halt.is_set())
+            return self._going and not self._stopped
+
+    def _begin_to_finish(self) -> None:
+        """There is no thread that would do it; a thread, for a name may take any time to resolve."""
+        thread = threading.Thread(target=self._finish, name="fbshared", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads: what is not delivered stays in the rings
+            if self.leadership is not None:
+                self.leadership.abandon()
+            return
+        self._thread = thread
+
+    def _finish(self) -> None:
+        """The last thing that a stopped duty does: deliver what nobody else would, and let go of everything."""
+        self._election.close()
+        leadership = self.leadership
+        if leadership is not None:
+            self._deliver_the_rest(leadership)
+            self.leadership = None
+            leadership.end()
+        if not self._left:
+            deliver_what_is_left(self._region, self._settings.delivery, self._own_rings, self._deadline)
+        self._close_halt()
+
+    def _deliver_the_rest(self, leadership: Leadership) -> None:
+        working = {thread.name: thread for thread in self._workers if thread.is_alive()}
+        if DELIVERY in working and not leadership.rings.shared():
+            # The request in flight is the last round's first.
+            working[DELIVERY].join(max(self._deadline - time.monotonic(), 0.0))
+        if DELIVERY not in working or not working[DELIVERY].is_alive():
+            leadership.delivery.last_round(self._deadline)
+        if SYNC in working:
+            leadership.sync.drop()  # it may hold the lock that saying goodbye needs
 
     def _work(self) -> None:
         if self.leadership is not None:
@@ -224,7 +268,7 @@ class Duty:
             log.warning("the lock file of the leader was removed; standing for the lead again")
             self._end_term()
             return
-        leadership.keep_house()
+        leadership.keep_house(now)
         control = self._region.control
         patience = self._settings.offer_after * 2 ** min(control.unreachable, 6)
         if leadership.unreachable_for(now) >= patience and any(self._others()):
@@ -277,7 +321,7 @@ class Duty:
     def _join_workers(self) -> None:
         """Wait for both duties, but not for a request that hangs: it ends by its own deadline, and finds that
         this process leads no more."""
-        deadline = time.monotonic() + _END_LIMIT
+        deadline = min(time.monotonic() + _END_LIMIT, self._deadline)
         for thread in self._workers:
             thread.join(max(deadline - time.monotonic(), 0.0))
             afterwards.wait_until_gone(thread, deadline)
@@ -308,7 +352,7 @@ class Duty:
             self._abandon_workers()
             self._seed = leadership.sync.dataset, leadership.sync.synced
         _running.discard(self)
-        self._stopped = True
+        self._stopped = self._left = True
         self._election.close()
         self._region_lost(self)
         if leadership is not None:

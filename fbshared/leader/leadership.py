@@ -11,6 +11,7 @@ from fbshared.errors import CorruptError, MessageError
 from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Term, remove_old_locks
 from fbshared.leader.rings import Rings
+from fbshared.leader.siblings import Siblings
 from fbshared.leader.sync import Sync, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm import files
@@ -19,9 +20,11 @@ from fbshared.shm.control import RETIRED, SyncState
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import OwnRing, Region
 
-__all__ = ["DutySettings", "Leadership"]
+__all__ = ["DELIVERY", "SYNC", "DutySettings", "Leadership"]
 
 log = logging.getLogger("fbshared.leader")
+
+SYNC, DELIVERY = "fbshared-sync", "fbshared-delivery"  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class Leadership:
         self.region = region
         self.term = term
         self.bell = Bell(region)
+        self.siblings = Siblings(region)
         self.publisher = Publisher(region, term.epoch)
         self.rings = Rings(region, term.epoch, own_rings)
         dataset, synced = _published(region) or seed
@@ -75,19 +79,20 @@ class Leadership:
 
     def bodies(self) -> dict[str, Callable[[Wake], None]]:
         """What runs in a thread of its own, by thread name."""
-        return {"fbshared-sync": self.sync.run, "fbshared-delivery": self.delivery.run}
+        return {SYNC: self.sync.run, DELIVERY: self.delivery.run}
 
     def tick(self, now: float) -> None:
         """Show that both duties are alive."""
         if now < self.sync.healthy_until and now < self.delivery.healthy_until:
             self.region.control.beat += 1
 
-    def keep_house(self) -> None:
+    def keep_house(self, now: float) -> None:
         """Repair and remove what others left."""
         if not self.publisher.heal():
             self.sync.republish()
         files.sweep(self.region.path)
         remove_old_locks(self.region, self.term.epoch)
+        self.siblings.look(now)
 
     def unreachable_for(self, now: float) -> float:
         """Seconds since it was last in sync; 0 while it is, or while FeatBit refuses everybody anyway."""
@@ -100,7 +105,16 @@ class Leadership:
         self.sync.close()
         self.rings.close()
         self.bell.close()
-        if self.region.control.epoch == self.term.epoch:
+        self._give_back()
+
+    def abandon(self) -> None:
+        """Let go of the connection and the lead while a request still hangs; the request's thread closes the rest."""
+        self.term.resign()
+        self.sync.drop()
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.term.fd >= 0 and self.region.control.epoch == self.term.epoch:
             self.region.control.leader_pid = 0
         self.term.close()
 

@@ -62,8 +62,10 @@ class Rings:
 
     def look(self, now: float) -> None:
         """Find new rings; every now and then, see which owners died, and remove what they left empty."""
-        names = self._region.names("ring.")
-        for name in names:
+        for name, followed in list(self._followed.items()):
+            if followed.own and followed.file.fd < 0:
+                del self._followed[name]  # this process is leaving: from now on a ring like those of the dead
+        for name in self._region.names("ring."):
             if name not in self._followed and name not in self._ignored:
                 self._follow(name)
         if now >= self._looked_at + LOOK:

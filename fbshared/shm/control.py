@@ -2,8 +2,9 @@
 
 Word 0 to 7 are written once, at the region's birth. The publication word has a cache line of its own: every
 evaluation in every process loads it. Who writes: the leader, except ``epoch`` (a candidate that takes the lead),
-``damaged`` (any member that read bad bytes, the value being the publication it read) and ``publication`` itself
-when the region is given up (``RETIRED``, any member). Times are milliseconds of the wall clock; ``beat`` is a
+``damaged`` (any member that read bad bytes, the value being the publication it read), ``events_lost`` (any member
+that has no ring; members that count at the same moment may lose a count) and ``publication`` itself when the region
+is given up (``RETIRED``, any member). Times are milliseconds of the wall clock; ``beat`` is a
 counter, for clocks of different processes must not be compared.
 
 ==== ==================================================================================================

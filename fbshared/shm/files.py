@@ -14,7 +14,8 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from fbshared.errors import CorruptError, RegionError
 
@@ -24,6 +25,7 @@ __all__ = [
     "create",
     "identity_of",
     "lock_owner",
+    "locked_directory",
     "map_file",
     "private_directory",
     "read_only_map",
@@ -80,15 +82,19 @@ class MappedFile:
         """The bytes from ``offset`` on, writable; ``CorruptError`` where the file has no such bytes."""
         piece = self._pieces.get((offset, size))
         if piece is None:
-            if self.fd < 0:
+            fd = self.fd
+            if fd < 0:
                 # Mapping descriptor -1 would succeed, and give anonymous memory.
                 raise OSError(errno.EBADF, "the file is closed", self.path)
             if offset + size > self.size:
-                self.size = os.fstat(self.fd).st_size
+                self.size = os.fstat(fd).st_size
             if offset + size > self.size:
                 # Touching a page behind the end of a file kills the process.
                 raise CorruptError(f"{os.path.basename(self.path)} is shorter than it should be")
-            piece = mmap.mmap(self.fd, size, offset=offset)
+            piece = mmap.mmap(fd, size, offset=offset)
+            if self.fd != fd:
+                # Another thread closed it meanwhile: the number may have been another file's already.
+                raise OSError(errno.EBADF, "the file is closed", self.path)
             self._pieces[offset, size] = piece
         return piece
 
@@ -224,10 +230,33 @@ def identity_of(path_or_fd: str | int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def remove(path: str) -> None:
-    """Remove a name if it is still there."""
+@contextmanager
+def locked_directory(path: str) -> Iterator[int | None]:
+    """A descriptor of the directory, locked; None while another process holds the lock, or it is another one now.
+
+    Who removes a name that others may make again at any moment holds it: of two that remove the same thing, the
+    slower one would remove what the others have made since.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        os.unlink(path)
+        yield fd if is_lockable(fd) and identity_of(path) == identity_of(fd) else None
+    finally:
+        os.close(fd)
+
+
+def is_lockable(fd: int) -> bool:
+    """Whether nobody else has the lock of the whole file, which this descriptor has from now on."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def remove(path: str, directory: int | None = None) -> None:
+    """Remove a name if it is still there, in an open directory where one is given."""
+    try:
+        os.unlink(path, dir_fd=directory)
     except (FileNotFoundError, NotADirectoryError):
         pass
 

@@ -7,6 +7,9 @@ moment, which is one or two.
 
 from __future__ import annotations
 
+import errno
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +22,7 @@ from fbshared.shm.ring import RETIRED
 __all__ = ["Outbox", "Turn"]
 
 MOST_RINGS = 64
+RING_PAUSE = 1.0  # seconds between two tries for a ring; no put may wait for one that fails
 
 
 class Turn:
@@ -50,12 +54,17 @@ class Outbox:
 
     Args:
         new_ring: makes a ring in the current region; ``OSError`` where that is not possible.
+        count_lost: counts an event that found no ring, where everybody can see it.
     """
 
-    def __init__(self, new_ring: Callable[[], OwnRing]) -> None:
+    def __init__(self, new_ring: Callable[[], OwnRing], count_lost: Callable[[], None] = lambda: None) -> None:
         self._new_ring = new_ring
+        self._count_lost = count_lost
+        self._again_at = -math.inf
         self._free: list[Turn] = []
         self.rings: dict[str, OwnRing] = {}
+        self._closed = False
+        self._idle: set[str] = set()  # rings that were given up while nobody wrote to them
         self.lost = 0  # events for which no ring could be made
 
     def prepare(self) -> None:
@@ -64,11 +73,15 @@ class Outbox:
         if turn is not None:
             self._free.append(turn)
 
+    def try_again(self) -> None:
+        """Rings are made somewhere else from now on: what failed may succeed at once."""
+        self._again_at = -math.inf
+
     def put(self, kind: int, timestamp_ms: int, user: Mapping[str, Any], tail: bytes) -> bool:
         """Append one event; False, and counted, where there is no room. Neither waits nor raises."""
         turn = self._take()
         if turn is None:
-            return False
+            return self._lose()
         try:
             ring = turn.ring
             event = record(kind, timestamp_ms, pack_user(turn.packer, user), tail)
@@ -84,7 +97,7 @@ class Outbox:
         """Append a record that was made earlier."""
         turn = self._take()
         if turn is None:
-            return False
+            return self._lose()
         try:
             done = self._renew(turn, event) if turn.ring.retired else turn.ring.push(event)
         finally:
@@ -97,30 +110,50 @@ class Outbox:
             ring.failures += 1
 
     def retire(self) -> list[OwnRing]:
-        """Give up all rings; the next put into each takes a new one. Returns them, with what is in them."""
+        """Give up all rings; every later put goes into a new one. Returns them, with what is in them."""
+        idle = self._end_turns()
         old = list(self.rings.values())
         self.rings = {}
         for ring in old:
             ring.retired = 1
+        self._idle = {*idle, *self._end_turns()}  # once more, for the puts that ended meanwhile
         return old
+
+    def carry_over(self, ring: OwnRing) -> None:
+        """Put what is left in a ring of a removed region into one of the new region."""
+        position = ring.tail
+        while position < ring.head:
+            records, position, _ = ring.read(position, 500)
+            for each, _ in records:
+                self.put_record(each)
+        self._let_go(ring)
 
     def close(self) -> None:
         """Give the owner locks back, so that the leader takes over what is left in the rings."""
-        self._end_turns()
+        self._closed = True
         for ring in self.retire():
+            self._let_go(ring)
+
+    def _let_go(self, ring: OwnRing) -> None:
+        """Close a ring that was given up. A put that is in the middle of it would go on with a descriptor that is
+        another file's by then; it finds the ring retired and closes it itself."""
+        if ring.name in self._idle:
             ring.file.close()
 
     def drop(self) -> None:
-        """In a forked child: close the copies of descriptors; the rings are the parent's."""
+        """In a forked child: close the copies of descriptors, those inside mappings too; the rings are the parent's."""
         self._end_turns()
         for ring in self.rings.values():
-            ring.file.close()
+            ring.drop()
         self.rings = {}
+        self._new_ring, self._count_lost = _no_ring, _count_nowhere
 
-    def _end_turns(self) -> None:
+    def _end_turns(self) -> list[str]:
+        """End all turns that nobody has; the names of their rings."""
         free, self._free = self._free, []
         for turn in free:
             turn.end()
+        return [turn.ring.name for turn in free]
 
     def _take(self) -> Turn | None:
         """A turn on a ring that nobody writes to; None where there is no room for another ring."""
@@ -134,23 +167,41 @@ class Outbox:
 
         It may be in the old ring too and then arrive twice, which is better than not at all.
         """
-        try:
-            ring = self._new_ring()
-        except OSError:
-            self.lost += 1
-            return False
-        self.rings.pop(turn.ring.name, None)
+        ring = self._make()
+        if ring is None:
+            return self._lose()
+        old = turn.ring
+        self.rings.pop(old.name, None)
         self.rings[ring.name] = turn.ring = ring
+        if self._closed:
+            old.file.close()
         return ring.push(event)
 
     def _open(self) -> Turn | None:
-        if len(self.rings) >= MOST_RINGS:
-            self.lost += 1
-            return None
-        try:
-            ring = self._new_ring()
-        except OSError:
-            self.lost += 1
+        ring = self._make() if len(self.rings) < MOST_RINGS else None
+        if ring is None:
             return None
         self.rings[ring.name] = ring
         return Turn(ring, make_packer(), self._free)
+
+    def _make(self) -> OwnRing | None:
+        if time.monotonic() < self._again_at:
+            return None
+        try:
+            return self._new_ring()
+        except OSError:
+            self._again_at = time.monotonic() + RING_PAUSE
+            return None
+
+    def _lose(self) -> bool:
+        self.lost += 1
+        self._count_lost()
+        return False
+
+
+def _no_ring() -> OwnRing:
+    raise OSError(errno.EBADF, "this is the outbox of the parent")
+
+
+def _count_nowhere() -> None:
+    pass

@@ -12,28 +12,35 @@ import mmap
 import os
 import secrets
 import time
+from collections.abc import Callable, Container
 from hashlib import blake2b
 
 from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import control as control_page
 from fbshared.shm import files, ring
-from fbshared.shm.control import CONTROL_SIZE, LAYOUT, Control
+from fbshared.shm.control import CONTROL_SIZE, LAYOUT, RETIRED, Control
 from fbshared.shm.snapshot import Snapshot
 
 __all__ = [
     "GENERATION_BITS",
+    "MOST_RINGS",
     "OwnRing",
     "Region",
     "now_ms",
+    "opened_here",
     "process_age",
     "process_start",
     "region_digest",
     "ring_name",
+    "ring_waits",
     "snapshot_name",
 ]
 
 GENERATION_BITS = 40
+MOST_RINGS = 1024  # in one region, or a few more where processes are born at the same moment
 _ATTEMPTS = 20
+_DISCARD_PAUSE = 0.01
+_open_paths: dict[int, str] = {}
 
 
 def now_ms() -> int:
@@ -95,12 +102,52 @@ class OwnRing(ring.Ring):
         self.file = file
         super().__init__(file.piece(0, ring.HEADER), self._chunk_of, self._grow)
 
+    def drop(self) -> None:
+        """Close the descriptor, and let the pages go as soon as nobody uses them."""
+        self.file.close()
+        self._chunk, self._add_chunk = _no_chunk, None
+
     def _chunk_of(self, number: int) -> mmap.mmap:
         return self.file.piece(ring.HEADER + number * ring.CHUNK, ring.CHUNK)
 
     def _grow(self, number: int) -> mmap.mmap:
         self.file.grow(ring.HEADER + (number + 1) * ring.CHUNK)
         return self._chunk_of(number)
+
+
+def ring_waits(path: str) -> int | None:
+    """The bytes that wait in a ring of a dead process, None where it is in use or cannot be read.
+
+    It must be no ring of this process: closing it would drop the owner lock.
+    """
+    try:
+        file = files.map_file(path)
+    except FileNotFoundError:
+        return 0
+    except OSError:
+        return None
+    try:
+        return ring.Ring(file.piece(0, ring.HEADER), _no_chunk).backlog() if files.lock_owner(file.fd) else None
+    except (CorruptError, OSError):
+        return None
+    finally:
+        file.close()
+
+
+def _no_chunk(number: int) -> bytes:
+    raise OSError(errno.EBADF, "only the first page is mapped")
+
+
+def opened_here(path: str) -> bool:
+    """Whether this process is a member of the region at this path, and must not open its rings a second time."""
+    return path in list(_open_paths.values())
+
+
+def _is_usable(file: files.MappedFile) -> bool:
+    try:
+        return Control.over(memoryview(file.piece(0, CONTROL_SIZE))).publication != RETIRED
+    except CorruptError:
+        return False
 
 
 class Region:
@@ -126,6 +173,7 @@ class Region:
         self.control = Control.over(memoryview(self._file.piece(0, CONTROL_SIZE)))
         self.identity = self.control.identity
         self._inode = files.identity_of(self._file.fd)
+        _open_paths[id(self)] = self.path
 
     def _open(self, home: str) -> files.MappedFile:
         for _ in range(_ATTEMPTS):
@@ -133,14 +181,11 @@ class Region:
             files.private_directory(self.path)
             try:
                 file = files.map_file(self.join("control"))
-                try:
-                    Control.over(memoryview(file.piece(0, CONTROL_SIZE)))
-                except CorruptError:
-                    # Whoever still maps the damaged page keeps it; the next birth is a new region.
-                    file.close()
-                    files.remove(self.join("control"))
-                    continue
-                return file
+                if _is_usable(file):
+                    return file
+                # Whoever still maps the page keeps it; the next birth is a new region.
+                self._discard(file)
+                continue
             except FileNotFoundError:
                 pass
             identity = secrets.randbits(63) or 1, secrets.randbits(63) or 1
@@ -151,6 +196,22 @@ class Region:
             if made is not None:
                 return made
         raise RegionError(errno.EBUSY, "the shared directory keeps vanishing", self.path)
+
+    def _discard(self, file: files.MappedFile) -> None:
+        """Remove a control page, unless somebody is at that, or has made another one since."""
+        with files.locked_directory(self.path) as directory:
+            found = files.identity_of(file.fd)
+            file.close()
+            if directory is not None and files.identity_of(self.join("control")) == found:
+                files.remove("control", directory)
+                return
+        time.sleep(_DISCARD_PAUSE)
+
+    @property
+    def retired(self) -> bool:
+        """Whether all must meet again at the path. Who opens a region asks after it has made its first ring: it
+        may just be removed."""
+        return self.control.publication == RETIRED
 
     def join(self, name: str) -> str:
         """The path of a file of this region."""
@@ -181,9 +242,18 @@ class Region:
             return 0, 0
         return (pid, start) if start > 0 and process_start(pid) == start else (0, 0)
 
-    def new_ring(self, chunks: int, name: str = "", settings: int = 0) -> OwnRing:
-        """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name."""
+    def new_ring(
+        self, chunks: int, name: str = "", settings: int = 0, own: Callable[[], Container[str]] = tuple
+    ) -> OwnRing:
+        """A new ring of this process; ``OSError`` where there is no room, no directory, or a ring of this name.
+
+        Args:
+            settings: the owner's, as word 7 of the ring shows them.
+            own: the rings of this process; opening them a second time would drop their owner locks.
+        """
         pid = os.getpid()
+        if len(self.names("ring.")) >= MOST_RINGS:
+            self._remove_empty_rings(own())
         while True:
             chosen = name or ring_name()
             head = ring.birth(self.identity, (pid, process_start(pid)), chunks, settings)
@@ -192,6 +262,16 @@ class Region:
                 return OwnRing(chosen, file)
             if name:
                 raise FileExistsError(errno.EEXIST, "the name is taken", self.join(name))
+
+    def _remove_empty_rings(self, own: Container[str]) -> None:
+        """Remove what the dead left empty, which a leader does elsewhere; ``OSError`` where that makes no room."""
+        for name in self.names("ring."):
+            if name not in own and ring_waits(self.join(name)) == 0:
+                files.remove(self.join(name))
+        if len(self.names("ring.")) >= MOST_RINGS:
+            raise OSError(
+                errno.EDQUOT, "the dead left events in all rings, and nobody leads and delivers them", self.path
+            )
 
     def names(self, prefix: str) -> list[str]:
         """The names of all files that begin with ``prefix``; none where the directory is gone or cannot be read."""
@@ -203,4 +283,5 @@ class Region:
 
     def close(self) -> None:
         """Drop the descriptor; the mapped page stays readable for whoever holds it."""
+        _open_paths.pop(id(self), None)
         self._file.close()

@@ -162,6 +162,10 @@ class Ring(WordPage):
         if number is None:
             self.dropped += 1
             return None
+        try:
+            chunk = self._chunk(number)
+        except OSError:
+            return None  # the ring was given up meanwhile; who puts looks at that next
         if head < self._limit:
             # Nobody reads behind the head yet, so the mark may be written before it moves.
             self._current[head % CHUNK : head % CHUNK + 8] = SKIP.to_bytes(8, "little")  # type: ignore[index]
@@ -174,7 +178,7 @@ class Ring(WordPage):
         self.words[_SLOT + sequence % SLOTS] = sequence << 16 | number
         # The start first: until all is done, it leads the next push here again.
         self._start = sequence * CHUNK
-        self._current = self._chunk(number)
+        self._current = chunk
         self._limit = self._start + CHUNK
         return self._start
 

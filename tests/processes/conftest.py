@@ -86,9 +86,14 @@ class Process:
         self._connection.close()
         return None if self.popen is None else self.popen.wait(seconds)
 
+    def hang_up(self) -> None:
+        """Let it stop its client and exit, without waiting for it."""
+        self._stream.close()
+        self._connection.close()
+
     def leave(self, seconds: float = 15.0) -> int | None:
         """Let it stop its client and exit; the exit code."""
-        self._stream.close()
+        self.hang_up()
         return self.gone(seconds)
 
     def end(self) -> None:
@@ -121,8 +126,12 @@ class Crew:
     def settings(self, **options: Any) -> str:
         """What ``worker.py`` and its like are started with."""
         start_wait = options.pop("start_wait", 15.0)
-        urls = {"event_url": self.server.event_url, "streaming_url": self.server.streaming_url}
-        more = {"socket": self.socket, "options": options, "start_wait": start_wait}
+        more = {key: options.pop(key) for key in ("layout",) if key in options}
+        urls = {
+            "event_url": options.pop("event_url", self.server.event_url),
+            "streaming_url": self.server.streaming_url,
+        }
+        more |= {"socket": self.socket, "options": options, "start_wait": start_wait}
         return json.dumps({"secret": self.server.secret, **urls, **more})
 
     def start(self, count: int = 1, **options: Any) -> list[Process]:

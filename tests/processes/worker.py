@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fbshared import Config, FBClient, WebSocketConfig
-from fbshared.member import join
+from fbshared.members import join
 from fbshared.wiring import duty_settings, member_settings
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
@@ -81,6 +81,15 @@ def put_and_hang(prefix: str, count: int, path: str) -> None:
 
 
 @command
+def identify(prefix: str, count: int) -> list[str]:
+    """Register that many users, which needs no data; their keys."""
+    keys = [f"{prefix}-{number}" for number in range(count)]
+    for each in keys:
+        Here.client.identify(user_of(each))
+    return keys
+
+
+@command
 def leads() -> bool:
     return Here.client.is_leader
 
@@ -112,6 +121,22 @@ def arm(step: str) -> None:
     import steps  # beside this file
 
     steps.arm(step)
+
+
+@command
+def hurry() -> None:
+    """Let a leader's look at its neighbours take no hour."""
+    from fbshared.leader import siblings
+
+    siblings.PAUSE, siblings.LOOKS = 0.5, 2
+
+
+@command
+def allow_rings(count: int) -> None:
+    """Let a region have no more rings than this, as this process and its children see it."""
+    from fbshared.shm import region
+
+    region.MOST_RINGS = count
 
 
 @command
@@ -200,6 +225,25 @@ def reap(pid: int, seconds: float) -> int | None:
             return status
         time.sleep(0.002)
     return None
+
+
+@command
+def fork_nested(times: int) -> dict[int, list[str]]:
+    """What the child of a child and so on has open, by how deep it is; each evaluates."""
+    read, write = os.pipe()
+    if os.fork() == 0:
+        for depth in range(1, times + 1):
+            seen = Here.client.variation("load", user_of(f"nested-{depth}"), "default")
+            os.write(write, json.dumps([depth, seen, sorted(descriptors())]).encode() + b"\n")
+            if depth < times and (pid := os.fork()):
+                os.waitpid(pid, 0)
+                break
+        os._exit(0)
+    os.wait()
+    os.close(write)
+    with open(read) as lines:
+        found = [json.loads(line) for line in lines]
+    return {depth: names for depth, seen, names in found if seen == "one"}
 
 
 @command
@@ -361,6 +405,13 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     return FBClient(config, start_wait=settings.get("start_wait", 15.0))
 
 
+def be_of_layout(number: int) -> None:
+    """Be a process of a version with another layout: each module has the number by name."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("fbshared.shm.") and hasattr(module, "LAYOUT"):
+            module.LAYOUT = number
+
+
 def note(trouble: Any) -> None:
     """An exception that would only be printed is the test's business."""
     text = "".join(traceback.format_exception(trouble.exc_type, trouble.exc_value, trouble.exc_traceback))
@@ -376,6 +427,8 @@ def append(kind: str, text: str) -> None:
 if __name__ == "__main__":
     Here.settings = json.loads(sys.argv[1])
     threading.excepthook = sys.unraisablehook = note
+    if "layout" in Here.settings:
+        be_of_layout(Here.settings["layout"])
     Here.client = client_of(Here.settings)
     serve()
     Here.client.stop(3.0)

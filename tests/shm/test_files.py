@@ -1,12 +1,14 @@
 """Files are born whole in a private directory, or not at all."""
 
 import errno
+import mmap
 import os
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -248,6 +250,23 @@ def test_a_piece_that_appears_later(directory: str) -> None:
     assert 4096 == len(reader.piece(4096, 4096))
     owner.close()
     reader.close()
+
+
+def test_a_file_that_is_closed_while_it_is_mapped(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mapping is not used: its descriptor may have been another file's by then."""
+    file = files.create(directory, "file", 4096, b"head")
+    assert file is not None
+    real = mmap.mmap
+
+    def late(*arguments: Any, **options: Any) -> mmap.mmap:
+        made = real(*arguments, **options)
+        file.close()
+        return made
+
+    monkeypatch.setattr(mmap, "mmap", late)
+
+    with pytest.raises(OSError, match="closed"):
+        file.piece(0, 4096)
 
 
 def test_a_closed_file_has_no_pieces(directory: str) -> None:

@@ -231,8 +231,41 @@ def test_a_retired_ring_is_renewed(outbox: Outbox) -> None:
     new.file.close()
 
 
+@pytest.mark.parametrize("when", ["before the put", "before it pushes", "after it pushed"])
+def test_a_put_in_the_middle_of_closing(
+    region: Region, outbox: Outbox, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Whenever the outbox is closed by another thread, the event of a put is in a ring, and the ring's lock is free
+    as soon as the put is over."""
+    put(outbox, "first")
+    (old,) = outbox.rings.values()
+    push = OwnRing.push
+
+    def interrupted(ring: OwnRing, event: bytes) -> bool:
+        monkeypatch.undo()
+        if when == "before it pushes":
+            outbox.close()
+            assert old.file.fd >= 0, "a put is in the middle of it"
+        done = push(ring, event)
+        if when == "after it pushed":
+            outbox.close()
+            assert old.file.fd >= 0, "a put is in the middle of it"
+        return done
+
+    monkeypatch.setattr(OwnRing, "push", interrupted)
+    if when == "before the put":
+        monkeypatch.undo()
+        outbox.close()
+    assert put(outbox, "second")
+
+    assert -1 == old.file.fd
+    assert "second" in names(outbox)
+    for ring in list(outbox.rings.values()):
+        ring.file.close()
+
+
 def test_a_retired_ring_cannot_be_renewed(region: Region) -> None:
-    """Without room for a new ring the event is counted as lost, and the next put tries again."""
+    """Without room for a new ring the event is counted as lost, and a later put tries again."""
     room = [True]
 
     def new_ring() -> OwnRing:
@@ -247,6 +280,8 @@ def test_a_retired_ring_cannot_be_renewed(region: Region) -> None:
     assert not put(outbox, "b")
     assert 1 == outbox.lost
     room[0] = True
+    assert not put(outbox, "b")
+    outbox.try_again()
     assert put(outbox, "c")
 
     assert ["c"] == names(outbox)
@@ -256,18 +291,25 @@ def test_a_retired_ring_cannot_be_renewed(region: Region) -> None:
     outbox.close()
 
 
-def test_no_ring_can_be_made() -> None:
-    """Events without a ring are counted, nothing waits and nothing raises."""
+def test_no_ring_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events without a ring are counted, nothing waits and nothing raises; a ring is not tried for at every put."""
+    tries, counted = [], []
 
     def full() -> OwnRing:
+        tries.append(None)
         raise OSError(errno.ENOSPC, "no room")
 
-    outbox = Outbox(full)
+    outbox = Outbox(full, lambda: counted.append(None))
     outbox.prepare()
     assert not put(outbox, "a")
     assert not outbox.put_record(b"a")
+    assert (1, 2, 2) == (len(tries), outbox.lost, len(counted))
 
-    assert 3 == outbox.lost
+    monkeypatch.setattr(outbox_module, "RING_PAUSE", 0.0)
+    outbox.try_again()
+    assert not put(outbox, "a")
+    assert not put(outbox, "a")
+    assert (3, 4) == (len(tries), outbox.lost)
 
 
 def test_no_more_rings_than_reason(outbox: Outbox) -> None:

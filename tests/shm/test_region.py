@@ -19,7 +19,15 @@ from fbshared.shm import files, ring
 from fbshared.shm import region as region_module
 from fbshared.shm.control import CONTROL_SIZE
 from fbshared.shm.publisher import Publisher
-from fbshared.shm.region import Region, now_ms, process_age, process_start, region_digest, snapshot_name
+from fbshared.shm.region import (
+    Region,
+    now_ms,
+    process_age,
+    process_start,
+    region_digest,
+    ring_waits,
+    snapshot_name,
+)
 from fbshared.shm.ring import CHUNK, HEADER, Ring
 
 
@@ -336,3 +344,54 @@ def test_the_owner_of_a_ring(shared_directory: Path) -> None:
     assert mine == region.owner_of("ring.a")
     assert [(0, 0)] * 4 == [region.owner_of(f"ring.{name}") for name in ("b", "c", "odd", "missing")]
     region.close()
+
+
+def ring_of_the_dead(region: Region, *records: bytes) -> str:
+    """A ring whose owner lock is free."""
+    ring = region.new_ring(2)
+    for record in records:
+        ring.push(record)
+    ring.file.close()
+    return ring.name
+
+
+def test_rings_have_an_end(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the dead left events in all rings that a region may have there is no further one; what they left empty
+    makes room, and what is in use does not."""
+    monkeypatch.setattr(region_module, "MOST_RINGS", 4)
+    own = region.new_ring(2)
+    full = {ring_of_the_dead(region, b"record") for _ in range(2)}
+    empty = ring_of_the_dead(region)
+    made = region.new_ring(2, own=lambda: {own.name})
+    assert {own.name, made.name} | full == set(region.names("ring."))
+    assert empty not in region.names("ring.")
+    with pytest.raises(OSError, match="nobody leads") as caught:
+        region.new_ring(2, own=lambda: {own.name, made.name})
+
+    assert errno.EDQUOT == caught.value.errno
+    assert 4 == len(region.names("ring."))
+    own.file.close()
+    made.file.close()
+
+
+def test_what_waits_in_a_ring(region: Region) -> None:
+    """It can be told for a ring of the dead; nothing waits in one that is gone, and a damaged one is none to judge."""
+    with open(region.join("ring.damaged"), "wb") as file:
+        file.write(b"damaged")
+
+    assert 0 == ring_waits(region.join(ring_of_the_dead(region)))
+    assert 16 == ring_waits(region.join(ring_of_the_dead(region, b"record")))
+    assert 0 == ring_waits(region.join("ring.gone"))
+    assert ring_waits(region.join("ring.damaged")) is None
+    assert ring_waits(region.path) is None
+
+
+def test_a_ring_that_is_in_use(region: Region) -> None:
+    """What waits in a living process's ring is that process's."""
+    ring = region.new_ring(2)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if ring_waits(region.join(ring.name)) is None else 1)
+
+    assert (child, 0) == os.waitpid(child, 0)
+    ring.file.close()

@@ -1,0 +1,71 @@
+"""The last one out: who leaves and finds nobody else takes the lead once more, to deliver what is left.
+
+Every process first lets go of its own rings and its lead, and then looks whether another one lives. So when all
+leave at once, the last of them finds nobody; an earlier one may still have the lead, and then it is waited for.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from fbshared.leader.delivery import Delivery, DeliverySettings
+from fbshared.leader.election import Election, Term
+from fbshared.leader.rings import Rings
+from fbshared.shm.bell import Bell
+from fbshared.shm.region import OwnRing, Region, ring_waits
+
+__all__ = ["deliver_what_is_left"]
+
+_POLL = 0.02
+_SECOND_LOOK = 0.005  # seconds; another one that leaves holds a lock only as long as it looks
+
+OwnRings = Callable[[], Mapping[str, OwnRing | None]]
+
+
+def deliver_what_is_left(region: Region, settings: DeliverySettings, own: OwnRings, deadline: float) -> None:
+    """Deliver until ``deadline`` on the monotonic clock, if no other process is there to do so; what cannot be
+    delivered stays for the next start."""
+    try:
+        while time.monotonic() < deadline and _is_left(region, own):
+            term = Election(region, math.inf, time.monotonic).poll()
+            if term is not None:
+                _deliver(region, term, settings, own, deadline)
+                return
+            time.sleep(_POLL)
+    except OSError:
+        return  # the directory is gone, or there are no descriptors any more
+
+
+def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRings, deadline: float) -> None:
+    control = region.control
+    rings = Rings(region, term.epoch, own)
+    bell = Bell(region)
+    try:
+        Delivery(settings, rings, bell, control, term.holds).last_round(deadline)
+    finally:
+        bell.close()
+        rings.close()
+        if control.epoch == term.epoch:
+            control.leader_pid = 0
+        term.close()
+
+
+def _is_left(region: Region, own: OwnRings) -> bool:
+    """Whether events wait and no other process lives here."""
+    mine, waiting = own(), False
+    for name in region.names("ring."):
+        backlog = None if name in mine else _backlog(region.join(name))
+        if backlog is None:
+            return False
+        waiting = waiting or backlog > 0
+    return waiting
+
+
+def _backlog(path: str) -> int | None:
+    waits = ring_waits(path)
+    if waits is None:
+        time.sleep(_SECOND_LOOK)
+        waits = ring_waits(path)
+    return waits
