@@ -15,12 +15,13 @@ from fbshared.errors import CorruptError
 from fbshared.members import own_rings
 from fbshared.shm import files
 from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState
-from fbshared.shm.region import GENERATION_BITS, process_start, snapshot_name
+from fbshared.shm.region import GENERATION_BITS, pid_namespace, process_start, snapshot_name
 from fbshared.shm.ring import CHUNK, FOLLOWER, HEADER, MAY_LEAD, Ring
 from fbshared.shm.snapshot import Snapshot
 
 __all__ = ["RegionStatus", "RingStatus", "read_regions"]
 
+_HEARTBEATS = 0.5  # seconds, in which a living leader shows several
 _ROLES = {MAY_LEAD: "auto", FOLLOWER: "follower"}
 
 
@@ -28,9 +29,9 @@ _ROLES = {MAY_LEAD: "auto", FOLLOWER: "follower"}
 class RingStatus:
     """One ring: whose it is, and what waits in it.
 
-    ``alive``: the owner still writes to it. That goes by a process number, which means nothing in another PID
-    namespace. ``role`` is its owner's; ``settings`` is a digest of its other settings, empty where it is unknown
-    (``fbshared.wiring.settings_word`` says which count).
+    ``alive``: the owner still writes to it; ``pid`` is its number in its own PID namespace. ``role`` is its owner's;
+    ``settings`` is a digest of its other settings, empty where it is unknown (``fbshared.wiring.settings_word`` says
+    which count).
     """
 
     id: str
@@ -131,7 +132,7 @@ def _read(path: str) -> RegionStatus | None:
     now = time.time()
     rings = tuple(_rings(path))
     pid = control.leader_pid
-    alive = pid > 0 and process_start(pid) == control.leader_start
+    alive = pid > 0 and _leader_lives(control)
     return RegionStatus(
         path=path,
         identity=f"{control.identity[0]:016x}{control.identity[1]:016x}",
@@ -178,6 +179,16 @@ def _differing(rings: Iterable[RingStatus], leader: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def _leader_lives(control: Control) -> bool:
+    """Whether the leader's process is there; one in another PID namespace shows that by its heartbeat."""
+    if control.leader_namespace in (0, pid_namespace()):
+        return process_start(control.leader_pid) == control.leader_start
+    beat, deadline = control.beat, time.monotonic() + _HEARTBEATS
+    while control.beat == beat and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return control.beat != beat
+
+
 def _snapshot(path: str, word: int, identity: tuple[int, int]) -> Snapshot | None:
     if word in (0, RETIRED):
         return None
@@ -201,7 +212,7 @@ def _rings(path: str) -> Iterator[RingStatus]:
                 yield _ring_status(name, own[file], os.path.getsize(file))
             else:
                 content = memoryview(files.read_only_map(file))
-                yield _ring_status(name, _frozen(content), len(content))
+                yield _ring_status(name, _frozen(content), len(content), file)
         except (OSError, CorruptError):
             continue
 
@@ -210,7 +221,16 @@ def _frozen(content: memoryview) -> Ring:
     return Ring(content, lambda number: content[HEADER + number * CHUNK : HEADER + (number + 1) * CHUNK])
 
 
-def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
+def _is_locked(path: str) -> bool:
+    """Whether another process has the ring's owner lock."""
+    file = files.map_file(path)
+    try:
+        return not files.lock_owner(file.fd)
+    finally:
+        file.close()
+
+
+def _ring_status(name: str, ring: Ring, size: int, foreign: str = "") -> RingStatus:
     pid, start = ring.owner
     position, head, events = ring.tail, ring.head, 0
     while position < head:
@@ -219,7 +239,7 @@ def _ring_status(name: str, ring: Ring, size: int) -> RingStatus:
     return RingStatus(
         id=name.partition(".")[2],
         pid=pid,
-        alive=process_start(pid) == start and start > 0 and not ring.retired,
+        alive=not ring.retired and (0 < start == process_start(pid) or (bool(foreign) and _is_locked(foreign))),
         backlog_events=events,
         backlog_bytes=ring.backlog(),
         delivered=ring.delivered,

@@ -78,6 +78,21 @@ def test_an_application_that_never_leads_works_with_an_agent(server: FeatBitServ
     assert 0 == code
 
 
+def test_the_last_round_of_an_agent(server: FeatBitServer) -> None:
+    """An agent that ends delivers the events of followers that live on, for none of them would."""
+    config = Config(server.secret, server.event_url, server.streaming_url, role="follower")
+    with agent(**environment_of(server)) as process, FBClient(config, start_wait=10) as client:
+        client.variation("beta", USER, "none")
+        assert client.flush(10)
+        client.variation("beta", {"key": "bob", "name": "Bob"}, "none")
+        process.terminate()
+        code = process.wait(10)
+        arrived = {event.user["keyId"] for event in server.events}
+
+    assert 0 == code
+    assert {"anna", "bob"} == arrived
+
+
 def test_it_says_when_it_is_ready_and_ends_on_sigterm(server: FeatBitServer, shared_directory: Path) -> None:
     """The service manager hears READY=1 once there is data, and STOPPING=1 on the way out; the exit code is 0."""
     path = str(shared_directory / "notify")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -160,6 +161,42 @@ def test_a_killed_leader(shared_directory: Path) -> None:
     assert (False, False, ()) == (status.leader_alive, status.well, status.members)
     assert (None, None, 0) == (status.data_age_s, status.published_age_s, status.generation)
     region.close()
+
+
+def test_a_leader_in_another_pid_namespace(client: FBClient) -> None:
+    """Its number means nothing here; its heartbeat shows that it lives, and its lock that it is a member."""
+    control = client._member.region.control
+    start, control.leader_start = control.leader_start, 1
+    dead = read_regions()[0].leader_alive
+    namespace = control.leader_namespace
+    control.leader_namespace += 1
+    alive = read_regions()[0].leader_alive
+    control.leader_namespace, control.leader_start = namespace, start
+
+    assert (False, True) == (dead, alive)
+
+
+def test_a_member_in_another_pid_namespace(shared_directory: Path) -> None:
+    """The owner lock shows that it lives."""
+    region = Region(str(shared_directory), "digest")
+    ready, ready_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        ring = region.new_ring(2)
+        ring.words[6] = 1  # no start that this namespace knows
+        os.write(ready_end, b"!")
+        time.sleep(60)
+        os._exit(0)
+    os.read(ready, 1)
+    (before,) = read_regions()[0].rings
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (after,) = read_regions()[0].rings
+    for fd in (ready, ready_end):
+        os.close(fd)
+    region.close()
+
+    assert (True, False) == (before.alive, after.alive)
 
 
 def test_why(client: FBClient, server: FeatBitServer) -> None:

@@ -278,10 +278,10 @@ class Duty:
             self._end_term()
 
     def _others(self) -> Iterator[int]:
-        """When each living other member's process started."""
+        """When the process of each living other candidate started."""
         own = self._own_rings()
         for name in self._region.names("ring."):
-            if name not in own and (start := self._region.owner_of(name)[1]):
+            if name not in own and (start := self._region.candidate_start(name)):
                 yield start
 
     def _gives_way(self) -> int:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from fbshared.leader.turns import lock_descriptor
 from fbshared.shm import files
-from fbshared.shm.region import Region, process_start
+from fbshared.shm.region import Region, pid_namespace, process_start
 
 __all__ = ["Election", "Term"]
 
@@ -97,6 +97,7 @@ class Election:
         self._seen_at = clock()
         self._unchanged = 0.0
         self._leader_gone = 0
+        self._namespace = pid_namespace()
 
     def poll(self) -> Term | None:
         """The new leadership of this process, or None while another one leads.
@@ -140,12 +141,12 @@ class Election:
     def _leader_is_gone(self) -> bool:
         """Whether two looks in a row found that the leader's process number is free or means another process.
 
-        Its lock may be held by a child that was forked in C. In another PID namespace a living leader may look
-        gone; its heartbeat, looked at between the two, tells.
+        Its lock may be held by a child that was forked in C. A leader in another PID namespace has no number here.
         """
         control = self._region.control
         pid, start = control.leader_pid, control.leader_start
-        if pid == 0 or start == 0 or self._unchanged < 0.5 or process_start(pid) == start:
+        elsewhere = control.leader_namespace not in (0, self._namespace)
+        if pid == 0 or start == 0 or elsewhere or self._unchanged < 0.5 or process_start(pid) == start:
             self._leader_gone = 0
             return False
         self._leader_gone += 1
@@ -170,6 +171,7 @@ class Election:
             return None
         control.epoch = mine
         pid = os.getpid()
+        control.leader_namespace = self._namespace
         control.leader_pid, control.leader_start = pid, process_start(pid)
         log.info("process %d leads, epoch %d", pid, mine)
         return Term(self._region, mine, fd, path)

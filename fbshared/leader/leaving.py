@@ -27,15 +27,18 @@ OwnRings = Callable[[], Mapping[str, OwnRing | None]]
 def deliver_what_is_left(region: Region, settings: DeliverySettings, own: OwnRings, deadline: float) -> None:
     """Deliver until ``deadline`` on the monotonic clock, if no other process is there to do so; what cannot be
     delivered stays for the next start."""
+    election = Election(region, math.inf, time.monotonic)
     try:
         while time.monotonic() < deadline and _is_left(region, own):
-            term = Election(region, math.inf, time.monotonic).poll()
+            term = election.poll()
             if term is not None:
                 _deliver(region, term, settings, own, deadline)
                 return
             time.sleep(_POLL)
     except OSError:
         return  # the directory is gone, or there are no descriptors any more
+    finally:
+        election.close()
 
 
 def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRings, deadline: float) -> None:
@@ -53,7 +56,7 @@ def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRin
 
 
 def _is_left(region: Region, own: OwnRings) -> bool:
-    """Whether events wait and no other process lives here."""
+    """Whether events wait and no other process lives here that would lead."""
     mine, waiting = own(), False
     for name in region.names("ring."):
         backlog = None if name in mine else _backlog(region.join(name))
@@ -64,8 +67,8 @@ def _is_left(region: Region, own: OwnRings) -> bool:
 
 
 def _backlog(path: str) -> int | None:
-    waits = ring_waits(path)
+    waits = ring_waits(path, of_followers=True)
     if waits is None:
         time.sleep(_SECOND_LOOK)
-        waits = ring_waits(path)
+        waits = ring_waits(path, of_followers=True)
     return waits

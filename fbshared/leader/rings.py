@@ -74,8 +74,11 @@ class Rings:
                 self._attend(name, followed, now)
 
     def shared(self) -> bool:
-        """Whether another living process has a ring here, as far as the last look told."""
-        return any(not followed.own and followed.adopted_at is None for followed in self._followed.values())
+        """Whether another living process that may lead has a ring here, as far as the last look told."""
+        return any(
+            not followed.own and followed.adopted_at is None and followed.ring.may_lead
+            for followed in self._followed.values()
+        )
 
     def collect(self, most: int) -> list[Collected]:
         """Up to ``most`` records in order, from each ring in turn; nothing moves before ``accept``."""

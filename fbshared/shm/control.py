@@ -17,6 +17,7 @@ counter, for clocks of different processes must not be compared.
 17   beat: heartbeat counter
 18   leader's process id
 19   leader's start time, as the kernel counts it
+20   leader's PID namespace; its process id means nothing in another one
 24   sync state, see ``SyncState``
 25   since when
 26   sync error, see ``SyncError``
@@ -103,6 +104,7 @@ class Control(WordPage):
     beat = Word(17)
     leader_pid = Word(18)
     leader_start = Word(19)
+    leader_namespace = Word(20)
     sync_state = Word(24)
     sync_since = Word(25)
     sync_error = Word(26)

@@ -28,6 +28,7 @@ __all__ = [
     "Region",
     "now_ms",
     "opened_here",
+    "pid_namespace",
     "process_age",
     "process_start",
     "region_digest",
@@ -83,6 +84,14 @@ def process_start(pid: int) -> int:
         return 0
 
 
+def pid_namespace() -> int:
+    """What tells the PID namespace of this process from others; 0 where that is unknown."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return 0
+
+
 def process_age() -> float:
     """Seconds since this process started; infinity where that is unknown."""
     start = process_start(os.getpid())
@@ -115,10 +124,13 @@ class OwnRing(ring.Ring):
         return self._chunk_of(number)
 
 
-def ring_waits(path: str) -> int | None:
+def ring_waits(path: str, *, of_followers: bool = False) -> int | None:
     """The bytes that wait in a ring of a dead process, None where it is in use or cannot be read.
 
     It must be no ring of this process: closing it would drop the owner lock.
+
+    Args:
+        of_followers: a ring counts although it is in use, if its owner never leads.
     """
     try:
         file = files.map_file(path)
@@ -127,7 +139,8 @@ def ring_waits(path: str) -> int | None:
     except OSError:
         return None
     try:
-        return ring.Ring(file.piece(0, ring.HEADER), _no_chunk).backlog() if files.lock_owner(file.fd) else None
+        found = ring.Ring(file.piece(0, ring.HEADER), _no_chunk)
+        return found.backlog() if files.lock_owner(file.fd) or (of_followers and not found.may_lead) else None
     except (CorruptError, OSError):
         return None
     finally:
@@ -230,17 +243,18 @@ class Region:
         """
         return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
 
-    def owner_of(self, name: str) -> tuple[int, int]:
-        """Process id and start time of the owner of another process's ring, zeros where it is not alive.
+    def candidate_start(self, name: str) -> int:
+        """When the owner of another process's ring started; 0 where it is not alive, or never leads.
 
         That goes by a process number, which means nothing in another PID namespace.
         """
         try:
             with open(self.join(name), "rb") as file:
-                pid, start = ring.Ring(file.read(ring.HEADER), lambda _: b"").owner
+                found = ring.Ring(file.read(ring.HEADER), _no_chunk)
         except (OSError, CorruptError):
-            return 0, 0
-        return (pid, start) if start > 0 and process_start(pid) == start else (0, 0)
+            return 0
+        pid, start = found.owner
+        return start if found.may_lead and process_start(pid) == start else 0
 
     def new_ring(
         self, chunks: int, name: str = "", settings: int = 0, own: Callable[[], Container[str]] = tuple

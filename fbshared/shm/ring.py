@@ -118,6 +118,11 @@ class Ring(WordPage):
         return self.words[5], self.words[6]
 
     @property
+    def may_lead(self) -> bool:
+        """Whether its owner stands for the lead, as far as that is known."""
+        return self.settings & 3 != FOLLOWER
+
+    @property
     def settings(self) -> int:
         """What the owner was configured with, 0 where that is unknown."""
         settings: int = self.words[7]

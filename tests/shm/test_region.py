@@ -333,16 +333,18 @@ def test_the_age_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert math.inf == process_age()
 
 
-def test_the_owner_of_a_ring(shared_directory: Path) -> None:
-    """A living owner is known by number and start; a dead one, and what is no ring, by zeros."""
+def test_candidates(shared_directory: Path) -> None:
+    """A living one is known by its start; a dead one, one that never leads, and what is no ring, by zero."""
     region = Region(str(shared_directory), "digest")
     mine = os.getpid(), process_start(os.getpid())
     for name, owner in (("ring.a", mine), ("ring.b", (mine[0], mine[1] + 1)), ("ring.c", (mine[0], 0))):
         files.replace(region.path, name, [ring.birth(region.identity, owner, 2)])
     files.replace(region.path, "ring.odd", [b"odd"])
 
-    assert mine == region.owner_of("ring.a")
-    assert [(0, 0)] * 4 == [region.owner_of(f"ring.{name}") for name in ("b", "c", "odd", "missing")]
+    files.replace(region.path, "ring.follower", [ring.birth(region.identity, mine, 2, ring.FOLLOWER)])
+
+    assert mine[1] == region.candidate_start("ring.a")
+    assert [0] * 5 == [region.candidate_start(f"ring.{name}") for name in ("b", "c", "follower", "odd", "missing")]
     region.close()
 
 
