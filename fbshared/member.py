@@ -214,6 +214,8 @@ class Member:
             turn.end()
         self.outbox.drop()
         self.region.close()
+        # The mapped page has a descriptor that cannot be closed alone, and whose number may be another file's by now.
+        _left_behind.append(self.region.control)
 
     def _refresh(self) -> View:
         for _ in range(_TRIES):

@@ -48,6 +48,16 @@ def _leave_all() -> None:
         return  # asked to end a second time
 
 
+def _in_child() -> None:
+    """Right after a fork: a daemon closes all descriptors, and what it opens then gets the same numbers."""
+    for member in list(members.values()):
+        if not member.cell[0]:
+            member.drop()
+
+
+os.register_at_fork(after_in_child=_in_child)
+
+
 def own_rings() -> dict[str, OwnRing]:
     """All rings of this process by path; nobody may open those files a second time (see ``shm.files``)."""
     living = [member for member in list(members.values()) if member.cell[0]]

@@ -90,6 +90,11 @@ class Duty:
         return self._going
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is this process's, and not that of a parent."""
+        return bool(self._cell.words[0])
+
+    @property
     def seed(self) -> tuple[Dataset, bool]:
         """The data that this process's latest term had."""
         return self._seed
@@ -368,13 +373,18 @@ class Duty:
 _running: weakref.WeakSet[Duty] = weakref.WeakSet()
 
 
+def _own() -> list[Duty]:
+    """Those of this process: one that was forked in C may fork again before it has noticed that it is a child."""
+    return [duty for duty in list(_running) if duty.is_own]
+
+
 def _before_fork() -> None:
-    for duty in list(_running):
+    for duty in _own():
         duty.pause()
 
 
 def _after_fork() -> None:
-    for duty in list(_running):
+    for duty in _own():
         duty.resume()
 
 

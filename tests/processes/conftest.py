@@ -134,9 +134,9 @@ class Crew:
         more |= {"socket": self.socket, "options": options, "start_wait": start_wait}
         return json.dumps({"secret": self.server.secret, **urls, **more})
 
-    def start(self, count: int = 1, **options: Any) -> list[Process]:
+    def start(self, count: int = 1, script: str = "worker.py", **options: Any) -> list[Process]:
         """Start processes that have a client with these options."""
-        command = [sys.executable, str(HERE / "worker.py"), self.settings(**options)]
+        command = [sys.executable, str(HERE / script), self.settings(**options)]
         popens = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]
         self._starting += popens
         made = [self.arrival(popen.pid, popen) for popen in popens]

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ways  # beside this file, and first: its fork hooks
+
 from fbshared import Config, FBClient, WebSocketConfig
 from fbshared.members import join
 from fbshared.wiring import duty_settings, member_settings
@@ -194,6 +196,12 @@ def multiprocess(times: int = 1) -> list[int]:
     for process in processes:
         process.start()
     return [process.pid or 0 for process in processes]
+
+
+@command
+def fork_by(way: str, *arguments: Any) -> Any:
+    """Fork in one of the other ways."""
+    return getattr(ways, way)(Here.client, become, *arguments)
 
 
 @command
