@@ -69,12 +69,13 @@ def test_an_idle_child_sees_the_newest_at_its_first_call(crew: Crew, server: Fea
     assert 1 == len(server.connections)
 
 
-def test_a_pool_delivers(crew: Crew) -> None:
+@pytest.mark.parametrize("ending", ["close", "terminate"])
+def test_a_pool_delivers(crew: Crew, ending: str) -> None:
     """Events that are put in the children of a multiprocessing pool arrive, though these end without a word."""
     parent = crew.one()
     crew.leader()
 
-    assert set() == crew.lacking(parent.ask("pool", 4, "pool", 200))
+    assert set() == crew.lacking(parent.ask("pool", 4, "pool", 200, ending))
 
 
 def test_children_of_a_follower(crew: Crew, server: FeatBitServer) -> None:

@@ -113,6 +113,68 @@ class WebServer:
         return set(answers)
 
 
+class Requests(threading.Thread):
+    """Puts events over one connection after the other, and keeps the users of all requests that were answered."""
+
+    def __init__(self, web: WebServer, prefix: str) -> None:
+        super().__init__(daemon=True)
+        self.keys: list[str] = []
+        self.pids: set[int] = set()
+        self._web = web
+        self._prefix = prefix
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self._over.is_set():
+            number += 1
+            try:
+                pid, keys = self._web.ask("put", f"{self._prefix}-{number}", 3)
+            except (OSError, ValueError):
+                continue  # a worker ended with the request
+            self.keys += keys
+            self.pids.add(pid)
+
+    def finish(self) -> list[str]:
+        self._over.set()
+        self.join(20)
+        return self.keys
+
+
+def undelivered(crew: Crew) -> dict[str, int]:
+    """The bytes that wait in each ring of the region."""
+    pages = {name: files.read_only_map(str(crew.path / name)) for name in crew.files("ring.")}
+    found = {name: Ring(page[:HEADER], lambda _: b"").backlog() for name, page in pages.items()}
+    return {name: size for name, size in found.items() if size}
+
+
+def held(crew: Crew) -> list[str]:
+    """The leader's locks that somebody holds."""
+    found = []
+    for name in crew.files("leader."):
+        with (crew.path / name).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                found.append(name)
+    return found
+
+
+def left_after_the_next_start(crew: Crew) -> list[str]:
+    """The files of the region when a later start has had its time to clean up, if they are more than it needs."""
+    later = crew.one()
+    crew.leader()
+
+    def small() -> bool:
+        kinds = Counter(name.partition(".")[0] for name in crew.files())
+        rings, locks, snapshots = kinds.pop("ring", 0), kinds.pop("leader", 0), kinds.pop("snapshot", 0)
+        return rings == 1 and locks <= 2 and snapshots <= 3 and kinds == {"control": 1, "bell": 1}
+
+    found = [] if until(small, 10) else crew.files()
+    crew.leave(later)
+    return found
+
+
 @contextlib.contextmanager
 def running(crew: Crew, directory: Path, command: list[str], **options: Any) -> Iterator[WebServer]:
     web = WebServer(crew, directory, command, **options)

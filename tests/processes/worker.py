@@ -205,13 +205,13 @@ def fork_by(way: str, *arguments: Any) -> Any:
 
 
 @command
-def pool(size: int, prefix: str, count: int) -> list[str]:
-    """Evaluate in the children of a pool; the keys of their users."""
+def pool(size: int, prefix: str, count: int, ending: str) -> list[str]:
+    """Evaluate in the children of a pool, which is closed or terminated then; the keys of their users."""
     import multiprocessing
 
     with multiprocessing.get_context("fork").Pool(size) as made:
         keys = made.map(_in_pool, [f"{prefix}-{number}" for number in range(count)], chunksize=1)
-        made.close()
+        getattr(made, ending)()
         made.join()
     return keys
 
