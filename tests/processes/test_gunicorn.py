@@ -170,7 +170,8 @@ def test_a_leading_master_that_is_killed(crew: Crew, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
 def test_no_warning_of_forks(crew: Crew, tmp_path: Path, kind: str) -> None:
     """A preloaded master that leads gives Python no reason to warn about threads when it forks workers."""
-    with gunicorn(crew, tmp_path, kind, "--preload", python=("-W", "error::DeprecationWarning")) as web:
+    # As an error it would vanish: os.fork drops what its warning raises.
+    with gunicorn(crew, tmp_path, kind, "--preload", python=("-W", "always::DeprecationWarning")) as web:
         workers = web.all_say("one", "value", "load")
         for number in range(3):
             victims, crew_says = workers, ("two", "three", "one")[number]
@@ -184,4 +185,4 @@ def test_no_warning_of_forks(crew: Crew, tmp_path: Path, kind: str) -> None:
 
         assert crew.control().leader_pid == web.popen.pid
         assert 1 == len(crew.server.connections)
-        assert [] == re.findall(".*(?:multi-threaded|DeprecationWarning).*", web.log.read_text())
+        assert [] == re.findall(".*multi-threaded.*", web.log.read_text())
