@@ -9,6 +9,7 @@ from worker import COMMANDS, Here, client_of
 
 Here.settings = json.loads(os.environ["FBSHARED_TEST_SETTINGS"])
 Here.client = client_of(Here.settings)
+COMMANDS["value"]("load", "import")  # so that workers which are forked inherit a flag that is in use
 
 
 async def application(

@@ -11,7 +11,7 @@ from tests.processes.web import inherited, serve
 
 if TYPE_CHECKING:
     from fbshared.testing import FeatBitServer
-    from tests.processes.conftest import Crew, Process
+    from tests.processes.conftest import Crew
 
 
 def test_a_fork_in_another_thread(crew: Crew, server: FeatBitServer) -> None:

@@ -32,7 +32,7 @@ def uwsgi(crew: Crew, directory: Path, *arguments: str, master: bool = True, **o
     """uWSGI with three workers."""
     pytest.importorskip("pyuwsgi", reason="pyuwsgi is not installed")
     command = [sys.executable, "-c", RUN, "--http-socket=SOCKET", f"--wsgi-file={HERE / 'wsgi.py'}", "--need-app"]
-    command += ["--processes=3", "--disable-logging", *(["--master"] if master else []), *arguments]
+    command += ["--processes=3", "--disable-logging", "--die-on-term", *(["--master"] if master else []), *arguments]
     with running(crew, directory, command, **options) as web:
         yield web
 
@@ -161,7 +161,7 @@ def test_an_attached_agent_leads_for_followers(crew: Crew, tmp_path: Path) -> No
         assert time.monotonic() - begun < 30.0
         assert " agent " in command_of(crew.control().leader_pid)
 
-        web.stop(signal.SIGINT)
+        web.stop()
 
 
 @pytest.mark.servers
@@ -175,7 +175,7 @@ def test_where_no_thread_runs(crew: Crew, tmp_path: Path, monkeypatch: pytest.Mo
     with uwsgi(crew, tmp_path, *arguments, start_wait=30.0) as web:
         if agent:
             works_in_workers(crew, web)
-            web.stop(signal.SIGINT)
+            web.stop()
         else:
             web.all_say(None, "value", "load")
 

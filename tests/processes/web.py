@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fbshared.shm import files
+from fbshared.shm.ring import HEADER, Ring
 from fbshared.testing import flag
+from tests.processes.conftest import until
 
 if TYPE_CHECKING:
     from tests.processes.conftest import Crew
@@ -77,11 +83,6 @@ class WebServer:
             os.killpg(self.popen.pid, signal.SIGKILL)
         self.popen.wait()
 
-    def stop(self, number: signal.Signals, seconds: float = 15.0) -> int:
-        """Let it end in peace; its exit code."""
-        self.popen.send_signal(number)
-        return self.popen.wait(seconds)
-
     def ask(self, name: str, *arguments: Any) -> tuple[int, Any]:
         """Which process answers, and what."""
         body = json.dumps([name, arguments]).encode()
@@ -91,11 +92,58 @@ class WebServer:
             connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
         if not answer:
-            raise ConnectionResetError("the worker is gone")
+            raise ConnectionResetError("the worker ended")
         head, _, rest = answer.partition(b"\r\n\r\n")
         assert b" 200 " in head.splitlines()[0], answer
         pid, result = json.loads(rest)
         return pid, result
+
+    def ask_until(self, name: str, *arguments: Any) -> Any:
+        """The answer of whichever worker, asked again where one ended with the request."""
+        for _ in range(20):
+            with contextlib.suppress(OSError, ValueError):
+                return self.ask(name, *arguments)[1]
+        raise AssertionError(self.log.read_text())
+
+    def ask_of(self, pid: int, name: str, *arguments: Any) -> Any:
+        """The answer of this worker, as soon as it is the one that is asked."""
+        deadline = time.monotonic() + 15
+        while time.monotonic() < deadline:
+            answerer, result = self.ask("if_pid", pid, name, arguments)
+            if answerer == pid:
+                return result
+        raise AssertionError(f"worker {pid} does not answer")
+
+    def alive(self) -> set[int]:
+        """The processes of its session that still live."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, _, _, session = path.read_text().rpartition(")")[2].split()[:4]
+                if int(session) == self.popen.pid and state != "Z":
+                    found.add(int(path.parent.name))
+        return found
+
+    def settle(self) -> None:
+        """Wait until all workers have answered: gunicorn loses a signal that meets one while it boots."""
+        answered: set[int] = set()
+
+        def settled() -> bool:
+            with contextlib.suppress(OSError, ValueError):
+                answered.add(self.ask("threads")[0])
+            workers = self.alive() - {self.popen.pid}
+            return len(workers) == self.workers and workers <= answered
+
+        assert until(settled, 20), self.log.read_text()
+
+    def stop(self, seconds: float = 20.0) -> int:
+        """Ask it to end as a service manager does; its exit code. No process is left."""
+        self.popen.terminate()
+        code = self.popen.wait(seconds)
+
+        assert until(lambda: not self.alive(), 5), self.alive()
+
+        return code
 
     def all_say(self, expected: Any, name: str, *arguments: Any, but: int = 0) -> set[int]:
         """The workers, as soon as each of them has given this answer to its latest request."""

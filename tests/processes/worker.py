@@ -92,6 +92,22 @@ def identify(prefix: str, count: int) -> list[str]:
 
 
 @command
+def hang(prefix: str, seconds: float, in_c: bool) -> None:
+    """Put, then do nothing: asleep where signals are handled, or in a call of C that keeps the interpreter's lock."""
+    put(prefix, 20)
+    if in_c:
+        sum(range(10**13))
+    else:
+        time.sleep(seconds)
+
+
+@command
+def if_pid(pid: int, name: str, arguments: list[Any]) -> Any:
+    """The result of a command that is for this process alone."""
+    return COMMANDS[name](*arguments) if os.getpid() == pid else None
+
+
+@command
 def leads() -> bool:
     return Here.client.is_leader
 
