@@ -97,6 +97,7 @@ class Member:
         self._turns.append(Turn(self._turns))
         self._told: set[str] = set()
         self._duty: Duty | None = None
+        self._first_duty: dict[None, Duty] = {}
         self.outbox.prepare()
         if self.region.retired and self._usable:
             self._move(None)  # an unused region, removed while this process opened it
@@ -116,7 +117,11 @@ class Member:
                 log.warning("this process cannot lead: %s; run 'fbshared agent' beside it", trouble)
             return
         if self._duty is None:
-            self._duty = self._new_duty(None)
+            made = self._new_duty(None)
+            # Several threads may make their clients at the same moment; a lock could be held for ever after a fork.
+            self._duty = self._first_duty.setdefault(None, made)
+            if self._duty is not made:
+                made.drop()
         self._duty.start()
 
     def waits_in_vain(self) -> bool:

@@ -1,10 +1,12 @@
-"""The one client of an application that wants no object of its own."""
+"""The one client of an application that wants no object of its own.
+
+Takes no lock: a child may be forked, in C too, while another thread makes the client, and a signal handler may ask
+for it in the middle of that.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 
 from fbshared.client import FBClient
 from fbshared.config import Config, require_config
@@ -12,9 +14,18 @@ from fbshared.errors import ConfigError
 
 __all__ = ["get", "set_config"]
 
-_mutex = threading.Lock()
-_config: Config | None = None
-_client: FBClient | None = None
+
+class _Choice:
+    """A configuration, and the client that was made with it."""
+
+    __slots__ = ("clients", "config")
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.clients: dict[None, FBClient] = {}
+
+
+_choice: _Choice | None = None
 
 
 def set_config(config: Config) -> None:
@@ -23,12 +34,11 @@ def set_config(config: Config) -> None:
     Raises:
         ConfigError: it is no ``Config``.
     """
-    global _config, _client
+    global _choice
     require_config(config)
-    with _mutex:
-        before, _client, _config = _client, None, config
-    if before is not None:
-        before.stop()
+    before, _choice = _choice, _Choice(config)
+    if before is not None and None in before.clients:
+        before.clients[None].stop()
 
 
 def get() -> FBClient:
@@ -37,22 +47,17 @@ def get() -> FBClient:
     Raises:
         ConfigError: ``set_config`` was not called.
     """
-    global _client
-    client = _client
-    if client is not None:
-        return client
-    with _mutex:
-        if _client is None:
-            if _config is None:
-                raise ConfigError("call set_config first")
-            _client = FBClient(_config, start_wait=sys.modules["fbshared"].start_wait)
-        return _client
-
-
-def _after_in_child() -> None:
-    """Another thread of the parent may have been making the client, and will never let go here."""
-    global _mutex
-    _mutex = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_in_child)
+    while True:
+        choice = _choice
+        if choice is None:
+            raise ConfigError("call set_config first")
+        client = choice.clients.get(None)
+        if client is not None:
+            return client
+        made = FBClient(choice.config, start_wait=sys.modules["fbshared"].start_wait)
+        # Threads that come here together share a member; the first one's client stays.
+        client = choice.clients.setdefault(None, made)
+        if client is not made or choice is not _choice:
+            made.stop()
+        if choice is _choice:
+            return client

@@ -15,11 +15,11 @@ USER = {"key": "ada", "name": "Ada"}
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(singleton, "_config", None)
-    monkeypatch.setattr(singleton, "_client", None)
+    monkeypatch.setattr(singleton, "_choice", None)
     yield
-    if singleton._client is not None:
-        singleton._client.stop()
+    if singleton._choice is not None:
+        for client in singleton._choice.clients.values():
+            client.stop()
 
 
 @pytest.fixture
@@ -77,13 +77,47 @@ def test_how_long_it_waits(server: FeatBitServer, monkeypatch: pytest.MonkeyPatc
     assert not fbshared.get().initialize
 
 
-def test_a_fork_while_it_is_made(server: FeatBitServer) -> None:
+def test_another_configuration_while_it_is_made(server: FeatBitServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of the newest one is what everybody gets; the one that came too late is stopped."""
+    first, second = config_for(server), config_for(server, defaults={"unknown": 7})
+    made: list[fbshared.FBClient] = []
+
+    def slow(config: Config, start_wait: float) -> fbshared.FBClient:
+        made.append(fbshared.FBClient(config, start_wait))
+        if config is first:
+            fbshared.set_config(second)
+        return made[-1]
+
+    monkeypatch.setattr(singleton, "FBClient", slow)
+    fbshared.set_config(first)
+    client = fbshared.get()
+
+    assert 2 == len(made)
+    assert made[1] is client
+    assert [True, False] == [each._closed for each in made]
+
+
+def test_a_fork_while_it_is_made(server: FeatBitServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child does not wait for a thread of its parent that is in the middle of making the client."""
     fbshared.set_config(config_for(server, role="follower"))
-    with singleton._mutex:
-        child = os.fork()
-        if child == 0:
-            fbshared.start_wait = 0
-            os._exit(0 if fbshared.get().variation("on", USER, 5) == 5 else 1)
+    begun, go_on = threading.Event(), threading.Event()
 
-    assert (child, 0) == os.waitpid(child, 0)
+    def slow(config: Config, start_wait: float) -> fbshared.FBClient:
+        begun.set()
+        go_on.wait(20)
+        return fbshared.FBClient(config, start_wait)
+
+    monkeypatch.setattr(fbshared, "start_wait", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(singleton, "FBClient", slow)
+        thread = threading.Thread(target=fbshared.get)
+        thread.start()
+        assert begun.wait(20)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if fbshared.get().variation("on", USER, 5) == 5 else 1)
+    status = os.waitpid(child, 0)
+    go_on.set()
+    thread.join()
+
+    assert (child, 0) == status

@@ -139,7 +139,11 @@ class Delivery:
         except _Later as later:
             wait = max(next(self._delays), later.wait)
             self._retry_at = time.monotonic() + wait
-            self._tell("retrying", "event delivery is interrupted (status %s), retrying", later.status or "no answer")
+            status = later.status or "no answer"
+            if limit == math.inf:
+                self._tell("retrying", "event delivery is interrupted (status %s), retrying", status)
+            else:  # a last round, whose time may just be over
+                log.info("events are left to the next start (status %s)", status)
             self._show(DeliveryState.RETRYING, later.status, wait)
             return False
         except _Refused as refused:
