@@ -21,6 +21,7 @@ from fbshared.testing import FeatBitServer, bootstrap
 from tests.processes.conftest import HERE, Crew, until
 from tests.processes.test_celery import Celery
 from tests.processes.test_gunicorn import KINDS, gunicorn
+from tests.processes.test_uwsgi import uwsgi
 from tests.processes.web import WebServer, running, serve
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def crews(shared_directory: Path) -> Iterator[Callable[[str], Crew]]:
 def test_idle_children(crews: Callable[[str], Crew], tmp_path: Path) -> None:
     """Every child that was idle for 30 s since its fork answers its first call with the patch of that time, and its
     event arrives, over one connection."""
-    for needed in ("gevent", "uvicorn", "uvicorn_worker", "celery"):
+    for needed in ("gevent", "uvicorn", "uvicorn_worker", "celery", "pyuwsgi"):
         pytest.importorskip(needed, reason=f"{needed} is not installed")
     idle: dict[str, Idle] = {}
     expected: dict[str, int] = {}
@@ -137,6 +138,9 @@ def test_idle_children(crews: Callable[[str], Crew], tmp_path: Path) -> None:
         command = [sys.executable, "-m", "uvicorn", *options]
         # Beside its workers multiprocessing's tracker lives.
         webs["asgi"] = crew, stack.enter_context(running(crew, place("asgi"), command)), 2
+        for name, lazy in (("uwsgi", []), ("uwsgi-lazy", ["--lazy-apps"])):
+            crew = crews(name)
+            webs[name] = crew, stack.enter_context(uwsgi(crew, place(name), *lazy)), 3
         crew = crews("celery")
         celery = stack.enter_context(Celery(crew, place("celery")))
         for method in ("fork", "spawn", "forkserver"):

@@ -1,0 +1,10 @@
+"""A script as cron runs them: makes its client, evaluates, and is over; says what it saw."""
+
+import json
+import sys
+
+from worker import client_of, user_of
+
+client = client_of(json.loads(sys.argv[1]))
+value = client.variation("load", user_of(sys.argv[2]), None)
+print(json.dumps([value, client.is_leader]))
