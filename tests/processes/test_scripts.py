@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.processes.conftest import Crew
 
 SCRIPT = str(Path(__file__).parent / "script.py")
-ROUNDS = 10
+ROUNDS = 4
 
 
 def test_scripts_beside_a_server(crew: Crew, server: FeatBitServer) -> None:
