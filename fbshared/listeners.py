@@ -64,6 +64,8 @@ class Listeners(Generic[R]):
         look: finds out what happened and calls who wants to know (see ``watcher.Watched``).
     """
 
+    patience = 0.0
+
     def __init__(self, look: Callable[[Callable[[], bool]], None]) -> None:
         self._look = look
         self._registered: dict[int, R] = {}

@@ -22,8 +22,10 @@ from fbshared.shm.forked import ForkCell
 from fbshared.shm.outbox import Outbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
+from fbshared.standby import Standby
 from fbshared.uwsgi import before_the_forks, why_no_threads
 from fbshared.view import Damaged, Turn, View
+from fbshared.watcher import watcher
 
 if TYPE_CHECKING:
     from fbshared.leader.duty import Duty
@@ -97,6 +99,7 @@ class Member:
         self._turns.append(Turn(self._turns))
         self._told: set[str] = set()
         self._duty: Duty | None = None
+        self._standby: Standby | None = None
         self._first_duty: dict[None, Duty] = {}
         self.outbox.prepare()
         if self.region.retired and self._usable:
@@ -115,6 +118,16 @@ class Member:
             if trouble not in self._told:
                 self._told.add(trouble)
                 log.warning("this process cannot lead: %s; run 'fbshared agent' beside it", trouble)
+            return
+        if self._duty is None and self._standby is None and Standby.suits(self.region.control):
+            self._standby = Standby(self.region.control, self._stand)
+            self._standby.begin()
+        elif self._standby is None or not self._standby.wanted:
+            self._stand()
+
+    def _stand(self) -> None:
+        """Stand for the lead from now on."""
+        if self.closed:
             return
         if self._duty is None:
             made = self._new_duty(None)
@@ -195,12 +208,16 @@ class Member:
         if members.get(key) is self:  # another thread's may stand there
             del members[key]
         self.outbox.close()
+        if self._standby is not None:
+            self._standby.end()
         if self._duty is not None:
             self._duty.ask_to_stop(deadline)
 
     def close(self, deadline: float) -> None:
         """Leave the region, until ``deadline`` on the monotonic clock at most."""
         self.leave(deadline)
+        if self._standby is not None:
+            watcher().wait_until_idle(deadline)
         if self._duty is not None:
             self._duty.stop(deadline)
         for turn in self._turns:

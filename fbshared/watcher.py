@@ -29,7 +29,10 @@ class Watched(Protocol):
 
     Attributes:
         wanted: whether there is still a reason to.
+        patience: seconds that a fork waits for it beyond the ordinary, because it is in the middle of something.
     """
+
+    patience: float
 
     @property
     def wanted(self) -> bool: ...
@@ -71,12 +74,12 @@ class Watcher:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
     def pause(self) -> None:
-        """Before a fork: bring the thread to its end, for half a second at most."""
+        """Before a fork: bring the thread to its end, for half a second at most if nobody needs more."""
         with self._mutex:
             self._pauses += 1
             self._halt.set()
             thread = self._thread
-        deadline = time.monotonic() + _PAUSE_LIMIT
+        deadline = time.monotonic() + max([_PAUSE_LIMIT, *(watched.patience for watched in self._watched)])
         if thread is not None and thread is not threading.current_thread():
             thread.join(max(deadline - time.monotonic(), 0.0))
             afterwards.wait_until_gone(thread, deadline)
@@ -105,7 +108,7 @@ class Watcher:
         if self._going:
             return  # a pause did not last until its end
         _prepare_forks()
-        thread = threading.Thread(target=self._run, name="fbshared-listeners", daemon=True)
+        thread = threading.Thread(target=self._run, name="fbshared-watcher", daemon=True)
         try:
             thread.start()
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down

@@ -219,7 +219,7 @@ def test_removing(client: FBClient, server: FeatBitServer) -> None:
     assert ["text", "text"] == twice.keys
     assert ["text"] == itself.keys
     assert [] == calls
-    assert eventually(lambda: "fbshared-listeners" not in {thread.name for thread in threading.enumerate()})
+    assert eventually(lambda: "fbshared-watcher" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_one_that_raises(client: FBClient, server: FeatBitServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -251,7 +251,7 @@ def test_stopping_the_client(client: FBClient, server: FeatBitServer) -> None:
     assert stopped.wait(10)
     client.flag_tracker.add_flag_changed_listener(second)
 
-    assert eventually(lambda: "fbshared-listeners" not in {thread.name for thread in threading.enumerate()})
+    assert eventually(lambda: "fbshared-watcher" not in {thread.name for thread in threading.enumerate()})
     assert (["text"], []) == (first.keys, second.keys)
 
 

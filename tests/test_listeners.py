@@ -152,4 +152,4 @@ def test_closing_from_within() -> None:
 
 
 def _running() -> bool:
-    return any(thread.name == "fbshared-listeners" for thread in threading.enumerate())
+    return any(thread.name == "fbshared-watcher" for thread in threading.enumerate())

@@ -147,7 +147,7 @@ def test_no_thread_for_asking(shown: Shown) -> None:
     """Asking for the state starts no thread, and nobody looks when nobody listens."""
     shown.show(SyncState.OK, heard=time.time())
 
-    assert "fbshared-listeners" not in {thread.name for thread in threading.enumerate()}
+    assert "fbshared-watcher" not in {thread.name for thread in threading.enumerate()}
 
 
 # With a server
@@ -224,7 +224,7 @@ def test_stopping_tells_last(make: Make) -> None:
     assert [] == removed
     assert StateType.OFF is provider.current_state.state_type
     assert not provider.wait_for_OKState()
-    assert eventually(lambda: "fbshared-listeners" not in {thread.name for thread in threading.enumerate()})
+    assert eventually(lambda: "fbshared-watcher" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_a_refusal(make: Make, server: FeatBitServer) -> None:
@@ -248,7 +248,7 @@ def test_what_is_no_listener(make: Make, caplog: pytest.LogCaptureFixture) -> No
     assert ["a status listener must be a function; it is left out"] == [
         record.getMessage() for record in caplog.records if record.levelname == "WARNING"
     ]
-    assert "fbshared-listeners" not in {thread.name for thread in threading.enumerate()}
+    assert "fbshared-watcher" not in {thread.name for thread in threading.enumerate()}
 
 
 def test_the_names_are_the_references(make: Make) -> None:

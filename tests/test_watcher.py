@@ -17,6 +17,8 @@ from fbshared.watcher import Watcher
 class Looker:
     """Counts its looks, and may do something in them."""
 
+    patience = 0.0
+
     def __init__(self, does: Callable[[], object] = int) -> None:
         self.wanted = True
         self.looks = 0
@@ -37,7 +39,7 @@ def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
 
 
 def running() -> int:
-    return sum(thread.name == "fbshared-listeners" for thread in threading.enumerate())
+    return sum(thread.name == "fbshared-watcher" for thread in threading.enumerate())
 
 
 def test_there_is_a_thread_while_somebody_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +237,7 @@ def test_python_has_nothing_to_warn_about() -> None:
 import os, time
 from fbshared.watcher import watcher
 class Looker:
+    patience = 0.0
     wanted = True
     looks = 0
     def look(self, halted):
