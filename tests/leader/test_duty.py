@@ -499,7 +499,7 @@ def foreign_ring(region: Region, pid: int, start: int) -> None:
 
 def test_a_young_process_gives_way_to_an_older_one(region: Region, make: Make) -> None:
     """Not to a dead, a younger or an unknown one, nor once it is old enough itself."""
-    settled, young = make(), make(settled_age=1e9)
+    settled, young = make(settled_age=0.0), make(settled_age=1e9)
     mine = process_start(os.getpid())
     command = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     assert process_age() > 0.1  # the kernel's ticks are coarse
