@@ -11,6 +11,7 @@ One elected process of a host holds the connection; all of them evaluate from sh
 from fbshared.client import FBClient
 from fbshared.common_types import AllFlagStates, EvalDetail
 from fbshared.config import Config, HTTPConfig, WebSocketConfig
+from fbshared.core.prepared import FBUser
 from fbshared.errors import (
     ConfigError,
     CorruptError,
@@ -18,6 +19,7 @@ from fbshared.errors import (
     FBSharedError,
     MessageError,
     RegionError,
+    UserError,
 )
 from fbshared.singleton import get, set_config
 
@@ -30,9 +32,11 @@ __all__ = [
     "EvaluationError",
     "FBClient",
     "FBSharedError",
+    "FBUser",
     "HTTPConfig",
     "MessageError",
     "RegionError",
+    "UserError",
     "WebSocketConfig",
     "get",
     "set_config",
