@@ -13,6 +13,7 @@ from time import time_ns
 from types import TracebackType
 from typing import Any
 
+from fbshared.asynchronous import AsyncLife
 from fbshared.common_types import AllFlagStates, EvalDetail, no_value
 from fbshared.config import Config, require_config
 from fbshared.core.evaluation import (
@@ -31,6 +32,7 @@ from fbshared.errors import ConfigError, FBSharedError
 from fbshared.member import Member
 from fbshared.members import join
 from fbshared.shm.control import PUBLICATION, SyncState
+from fbshared.typed import TypedVariations
 from fbshared.view import Damaged
 from fbshared.wiring import member_settings
 
@@ -41,7 +43,7 @@ log = logging.getLogger("fbshared")
 DEFAULT_STOP = 5.0
 
 
-class FBClient:
+class FBClient(TypedVariations, AsyncLife):
     """Evaluates the flags of one environment.
 
     Make one for each environment, where the application starts: at import, in the parent of workers, anywhere. It
