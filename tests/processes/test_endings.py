@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fbshared.shm.control import LAYOUT
 from tests.processes.web import serve
 
 if TYPE_CHECKING:
