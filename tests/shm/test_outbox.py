@@ -266,13 +266,14 @@ def test_a_put_in_the_middle_of_closing(
     put(outbox, "first")
     (old,) = outbox.rings.values()
     push = OwnRing.push
+    old.start = old.limit  # the next put enters another chunk, which a put leaves to the ring
 
-    def interrupted(ring: OwnRing, event: bytes) -> bool:
+    def interrupted(ring: OwnRing, event: bytes, check: int) -> bool:
         monkeypatch.undo()
         if when == "before it pushes":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"
-        done = push(ring, event)
+        done = push(ring, event, check)
         if when == "after it pushed":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"
