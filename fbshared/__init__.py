@@ -11,6 +11,7 @@ One elected process of a host holds the connection; all of them evaluate from sh
 from fbshared.client import FBClient
 from fbshared.common_types import AllFlagStates, EvalDetail
 from fbshared.config import Config, HTTPConfig, WebSocketConfig
+from fbshared.core.prepared import FBUser
 from fbshared.errors import (
     ConfigError,
     CorruptError,
@@ -18,6 +19,7 @@ from fbshared.errors import (
     FBSharedError,
     MessageError,
     RegionError,
+    UserError,
 )
 from fbshared.flag_change_notification import FlagChangedListener, FlagChangedNotice
 from fbshared.singleton import get, set_config
@@ -32,6 +34,7 @@ __all__ = [
     "EvaluationError",
     "FBClient",
     "FBSharedError",
+    "FBUser",
     "FlagChangedListener",
     "FlagChangedNotice",
     "HTTPConfig",
@@ -39,6 +42,7 @@ __all__ = [
     "RegionError",
     "State",
     "StateType",
+    "UserError",
     "WebSocketConfig",
     "get",
     "set_config",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from time import time_ns
 from types import TracebackType
 from typing import Any
 
-from fbshared.common_types import FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN, AllFlagStates, EvalDetail
+from fbshared.asynchronous import AsyncLife
+from fbshared.common_types import AllFlagStates, EvalDetail, no_value
 from fbshared.config import Config, require_config
 from fbshared.core.evaluation import (
     CLIENT_NOT_READY,
@@ -22,7 +24,8 @@ from fbshared.core.evaluation import (
     CompiledFlag,
     Outcome,
 )
-from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, METRIC, metrics_tail
+from fbshared.core.events import IDENTIFY_TAIL, metrics_tail
+from fbshared.core.prepared import FBUser, read_of
 from fbshared.core.users import key_of
 from fbshared.core.wire import environment_id
 from fbshared.errors import ConfigError, FBSharedError
@@ -30,6 +33,7 @@ from fbshared.flag_change_notification import FlagTracker
 from fbshared.member import Member
 from fbshared.members import join
 from fbshared.shm.control import PUBLICATION, SyncState
+from fbshared.typed import TypedVariations
 from fbshared.update_status import DataUpdateStatusProvider
 from fbshared.view import Damaged
 from fbshared.wiring import member_settings
@@ -41,7 +45,7 @@ log = logging.getLogger("fbshared")
 DEFAULT_STOP = 5.0
 
 
-class FBClient:
+class FBClient(TypedVariations, AsyncLife):
     """Evaluates the flags of one environment.
 
     Make one for each environment, where the application starts: at import, in the parent of workers, anywhere. It
@@ -88,11 +92,13 @@ class FBClient:
 
         Args:
             key: the flag's key.
-            user: a dict with ``key`` and ``name``, and attributes that are texts, numbers or truth values.
+            user: an ``FBUser``, or a dict with ``key`` and ``name``, and attributes that are texts, numbers or
+                truth values.
             default: what to answer when there is no value; a default in the configuration wins over it.
         """
         try:
-            # The same steps as in _evaluate, without calls in between: this is the path of every request.
+            # The steps of _evaluate and _send for what is usual, without calls in between: this is the path of every
+            # request. Whatever is not usual falls through to them.
             member = self._member
             if not member.cell[0]:
                 member = self._in_child()
@@ -101,26 +107,41 @@ class FBClient:
                 view = member.refresh()
             flag = view.flags.get(key)
             if flag.__class__ is CompiledFlag:
-                user_key = key_of(user)
+                user_key: Any = None
+                read: Mapping[str, Any] = user
+                if user.__class__ is FBUser:
+                    user_key, read = user.key, user.texts
+                elif user.__class__ is dict:
+                    # ``key_of``, written out for a user with both; isspace is true of just what strip empties.
+                    try:
+                        user_key, name = user["key"], user["name"]
+                    except KeyError:
+                        name = None
+                    texts = user_key.__class__ is name.__class__ is str and user_key and name
+                    if not texts or user_key.isspace() or name.isspace():
+                        user_key = None
                 if user_key is not None:
-                    outcome: Outcome = flag.evaluate(user_key, user)
+                    # Where all users get the same there is no function to call, and hardly ever a value to make.
+                    outcome: Outcome = flag.same or flag.evaluate(user_key, read)
                     if outcome.event is not None and not self._closed:
-                        member.outbox.put(EVALUATION, time.time_ns() // 1_000_000, user, outcome.event)
-                    return outcome.value()
+                        member.outbox.put(user, outcome.event, time_ns())
+                    return outcome.value() if outcome.fresh else outcome.constant
         except Exception as error:
             self._failed(error, key)
             return self._default(key, default)
         answer = self._evaluate(key, user)
-        return answer.value() if isinstance(answer, Outcome) else self._default(key, default)
+        if not isinstance(answer, Outcome):
+            return self._default(key, default)
+        self._send(user, answer)
+        return answer.value()
 
     def variation_detail(self, key: str, user: Mapping[str, Any], default: Any = None) -> EvalDetail:
         """As ``variation``, with the reason, the flag's name and the variation's id."""
         outcome = self._evaluate(key, user)
         if isinstance(outcome, Outcome):
-            return _detail(outcome)
-        return EvalDetail(
-            outcome, self._default(key, default), key if _is_text(key) else FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN
-        )
+            self._send(user, outcome)
+            return EvalDetail.of(outcome)
+        return no_value(outcome, key, self._default(key, default))
 
     def get_all_latest_flag_variations(self, user: Mapping[str, Any]) -> AllFlagStates:
         """Every flag for a user, from one snapshot. A flag that gives no value is left out.
@@ -131,7 +152,8 @@ class FBClient:
         reason = "OK"
         try:
             member = self._current()
-            user_key = key_of(user)
+            read = read_of(user)
+            user_key = key_of(read)
             if not self.initialize:
                 reason = CLIENT_NOT_READY
             elif user_key is None:
@@ -139,20 +161,14 @@ class FBClient:
             else:
                 for key, flag in member.all_flags().items():
                     try:
-                        outcomes[key] = flag.evaluate(user_key, user)
+                        outcomes[key] = flag.evaluate(user_key, read)
                     except Exception as error:
                         self._failed(error, key)
         except Exception as error:
             self._failed(error)
             reason = ERROR
-        details = {key: _detail(outcome) for key, outcome in outcomes.items()}
-
-        def send(key: str) -> None:
-            event = outcomes[key].event
-            if event is not None:
-                self._put(EVALUATION, user, event)
-
-        return AllFlagStates(reason == "OK", reason, details, send)
+        details = {key: EvalDetail.of(outcome) for key, outcome in outcomes.items()}
+        return AllFlagStates(reason == "OK", reason, details, lambda key: self._send(user, outcomes[key]))
 
     def is_flag_known(self, key: str) -> bool:
         """Whether the environment has this flag and it is not archived."""
@@ -175,17 +191,17 @@ class FBClient:
             tail = metrics_tail(named)
             if tail == _NO_METRICS or len(named) < len(metrics):
                 log.warning("a metric needs a name and a finite number; it is left out")
-            if tail != _NO_METRICS and key_of(user) is not None:
-                self._put(METRIC, user, tail)
+            if tail != _NO_METRICS and key_of(read_of(user)) is not None:
+                self._put(user, tail)
         except Exception as error:
             self._failed(error)
 
     def identify(self, user: Mapping[str, Any]) -> None:
         """Register a user with FeatBit."""
-        if key_of(user) is None:
+        if key_of(read_of(user)) is None:
             log.warning("identify needs a user with a key and a name")
         else:
-            self._put(IDENTIFY, user, IDENTIFY_TAIL)
+            self._put(user, IDENTIFY_TAIL)
 
     def flush(self, timeout: float = 0.0) -> bool:
         """Ask the leader to deliver now, and wait up to ``timeout`` seconds.
@@ -279,19 +295,7 @@ class FBClient:
         return member
 
     def _evaluate(self, key: str, user: Mapping[str, Any]) -> Outcome | str:
-        """The outcome, with its event sent, or the reason why there is none."""
-        outcome = self._outcome(key, user)
-        if isinstance(outcome, Outcome) and outcome.event is not None:
-            self._put(EVALUATION, user, outcome.event)
-        return outcome
-
-    def _look_up(self, key: str, user: Mapping[str, Any], default: Any) -> Any:
-        """As ``variation``, and no event tells of it."""
-        outcome = self._outcome(key, user)
-        return outcome.value() if isinstance(outcome, Outcome) else self._default(key, default)
-
-    def _outcome(self, key: str, user: Mapping[str, Any]) -> Outcome | str:
-        """The outcome, or the reason why there is none; no event."""
+        """The outcome, or the reason why there is none; its event is the caller's to send."""
         try:
             member = self._current()
             view = member.view
@@ -305,21 +309,31 @@ class FBClient:
             flag = view.flags[key] if key in view.flags else member.load(key)
             if flag is None:
                 return FLAG_NOT_FOUND
-            user_key = key_of(user)
+            read = read_of(user)
+            user_key = key_of(read)
             if user_key is None:
                 return USER_NOT_SPECIFIED
             if isinstance(flag, Damaged):
                 return ERROR
-            outcome: Outcome = flag.evaluate(user_key, user)
+            outcome: Outcome = flag.evaluate(user_key, read)
         except Exception as error:
             self._failed(error, key)
             return ERROR
         return outcome
 
-    def _put(self, kind: int, user: Mapping[str, Any], tail: bytes) -> None:
+    def _look_up(self, key: str, user: Mapping[str, Any], default: Any) -> Any:
+        """As ``variation``, and no event tells of it."""
+        outcome = self._evaluate(key, user)
+        return outcome.value() if isinstance(outcome, Outcome) else self._default(key, default)
+
+    def _send(self, user: Mapping[str, Any], outcome: Outcome) -> None:
+        if outcome.event is not None:
+            self._put(user, outcome.event)
+
+    def _put(self, user: Mapping[str, Any], tail: bytes) -> None:
         try:
             if not self._closed:
-                self._current().outbox.put(kind, time.time_ns() // 1_000_000, user, tail)
+                self._current().outbox.put(user, tail, time_ns())
         except Exception as error:
             self._failed(error)
 
@@ -340,17 +354,23 @@ class FBClient:
             log.warning("flag %r gives its default value: %s", what[1], why)
 
     def _wait(self, seconds: float) -> bool:
-        """Whether there is data, after at most this many seconds; gives up early when FeatBit refuses."""
+        """Whether there is data, after at most this many seconds."""
+        for pause in self._pauses(seconds):
+            time.sleep(pause)
+        return self.initialize
+
+    def _pauses(self, seconds: float) -> Iterator[float]:
+        """What to sleep between looks for data, until there is some or waiting is over: early if FeatBit refuses."""
         deadline = time.monotonic() + seconds
         if self._member.waits_in_vain():
             deadline = 0.0
         pause = 0.001
         while not self.initialize:
-            if self._member.region.control.sync_state == SyncState.REFUSED or time.monotonic() >= deadline:
-                return False
-            time.sleep(pause)
+            refused = self._current().region.control.sync_state == SyncState.REFUSED
+            if refused or not time.monotonic() < deadline:
+                return
+            yield pause
             pause = min(pause * 1.5, 0.02)
-        return True
 
 
 _NO_METRICS = metrics_tail(())
@@ -360,7 +380,3 @@ _MOST_TOLD = 1000
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-def _detail(outcome: Outcome) -> EvalDetail:
-    return EvalDetail(outcome.reason, outcome.value(), outcome.key, outcome.name, outcome.variation_id)

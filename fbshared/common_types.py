@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, KeysView, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
-from fbshared.core.evaluation import FLAG_NOT_FOUND
+from fbshared.core.evaluation import FLAG_NOT_FOUND, Outcome
 
-__all__ = ["FLAG_KEY_UNKNOWN", "FLAG_NAME_UNKNOWN", "AllFlagStates", "EvalDetail"]
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # a default: who writes ``EvalDetail`` alone means any value
+
+    Value = TypeVar("Value", default=Any)
+else:
+    from typing import TypeVar
+
+    Value = TypeVar("Value")
+
+__all__ = ["AllFlagStates", "EvalDetail", "no_value"]
 
 FLAG_KEY_UNKNOWN = "flag key unknown"
 FLAG_NAME_UNKNOWN = "flag name unknown"
 
 
-class EvalDetail:
+class EvalDetail(Generic[Value]):
     """One evaluation: the value, and why it is that.
 
     Attributes:
         reason: ``flag off``, ``target match``, ``rule match``, ``fall through all rules``; for a default value
-            ``client not ready``, ``flag not found``, ``user not specified`` or ``error in evaluation``.
+            ``client not ready``, ``flag not found``, ``user not specified``, ``error in evaluation`` or ``wrong type``.
         variation: the value, converted to the flag's type, or the default.
         key_name: the flag's key.
         name: the flag's display name.
@@ -31,16 +41,21 @@ class EvalDetail:
     def __init__(
         self,
         reason: str,
-        variation: Any,
+        variation: Value,
         key_name: str | None = None,
         name: str | None = None,
         variation_id: str | None = None,
     ) -> None:
         self.reason = reason
-        self.variation = variation
+        self.variation: Value = variation
         self.key_name = key_name
         self.name = name
         self.variation_id = variation_id
+
+    @staticmethod
+    def of(outcome: Outcome) -> EvalDetail[Any]:
+        """The detail of a flag's outcome."""
+        return EvalDetail(outcome.reason, outcome.value(), outcome.key, outcome.name, outcome.variation_id)
 
     def to_json_dict(self) -> dict[str, Any]:
         """The detail as JSON-ready values."""
@@ -54,8 +69,15 @@ class EvalDetail:
         return f"EvalDetail(key_name={self.key_name!r}, variation={self.variation!r}, reason={self.reason!r})"
 
 
+def no_value(reason: str, key: object, default: Any) -> EvalDetail[Any]:
+    """The detail of an evaluation that gives the default."""
+    return EvalDetail(reason, default, key if isinstance(key, str) and key else FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN)
+
+
 class AllFlagStates:
-    """All flags of one snapshot for one user. Getting a flag sends its evaluation event, making this does not.
+    """All flags of one snapshot for one user.
+
+    Getting a flag sends its evaluation event; making this and turning it into JSON do not.
 
     Attributes:
         success: whether the flags could be evaluated.
@@ -93,11 +115,32 @@ class AllFlagStates:
         """The value of a flag."""
         return self.get(key_name, default).variation
 
+    def to_json(self) -> str:
+        """A JSON object of all values by flag key, for a front end.
+
+        It tells no reasons, names or ids, and may stand in a ``<script>`` of a page: the characters that could end
+        one are escaped. A number that JSON has not (NaN, infinity) is null.
+        """
+        values = {key: _finite(detail.variation) for key, detail in self._details.items()}
+        text = json.dumps(values, allow_nan=False, separators=(",", ":"))
+        return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
     def to_json_dict(self) -> dict[str, Any]:
-        """All flags as JSON-ready values."""
+        """All flags with their details as JSON-ready values."""
         data = [detail.to_json_dict() for detail in self._details.values()]
         return {"success": self.success, "message": self.reason, "data": data}
 
     def to_json_str(self) -> str:
-        """All flags as JSON."""
+        """All flags with their details as JSON."""
         return json.dumps(self.to_json_dict())
+
+
+def _finite(value: Any) -> Any:
+    """The value as JSON has it; a text of a JSON flag may hold NaN too."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return value

@@ -2,6 +2,7 @@
 
     FBSharedError
     ├── ConfigError      (ValueError)  a setting is refused; the message names the field
+    ├── UserError        (ValueError)  an ``FBUser`` is refused; the message names the attribute
     ├── MessageError     (ValueError)  a FeatBit message, bootstrap or record is not understood
     ├── EvaluationError  (ValueError)  a flag's data gives no answer; never reaches the application
     ├── CorruptError     (ValueError)  bytes in shared memory are not what they should be
@@ -17,6 +18,7 @@ __all__ = [
     "FBSharedError",
     "MessageError",
     "RegionError",
+    "UserError",
 ]
 
 
@@ -26,6 +28,10 @@ class FBSharedError(Exception):
 
 class ConfigError(FBSharedError, ValueError):
     """A configuration value is refused; the message names the field."""
+
+
+class UserError(FBSharedError, ValueError):
+    """An ``FBUser`` cannot be made of this; the message names the attribute and tells no value."""
 
 
 class MessageError(FBSharedError, ValueError):

@@ -1,6 +1,7 @@
 """What an application gets from an evaluation."""
 
 import json
+import math
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_all_flags() -> None:
     assert DETAIL is states.get("key")
     assert {"a": 1} == states.get_variation("key")
     assert ["key", "key"] == got
+
+
+def test_json_for_a_front_end() -> None:
+    """It has all values and nothing else, may stand in a page's script, and is JSON whatever the values are."""
+    odd = {"x": [math.nan, 1.5], "</script><!--": "&amp;\u2028"}
+    values = {"on": True, "text": "</script>", "odd": odd, "inf": math.inf, "none": None, "é": 7}
+    details = {key: EvalDetail("rule match", value, key, "Secret name", "v1") for key, value in values.items()}
+    got: list[str] = []
+    text = AllFlagStates(True, "OK", details, got.append).to_json()
+
+    assert values | {"odd": odd | {"x": [None, 1.5]}, "inf": None} == json.loads(text)
+    assert not set("<>&") & set(text)
+    assert text.isascii()
+    assert "Secret" not in text
+    assert "{}" == AllFlagStates(False, "client not ready", {}, print).to_json()
+    assert [] == got
 
 
 def test_an_unknown_flag() -> None:

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from fbshared import member as member_module
-from fbshared.core.events import IDENTIFY, IDENTIFY_TAIL
+from fbshared.core.events import IDENTIFY_TAIL
 from fbshared.core.model import FLAG, Dataset, parse_item
 from fbshared.member import Member, MemberSettings
 from fbshared.members import join, own_rings
@@ -221,7 +221,7 @@ def test_a_retired_region(member: Member, publisher: Publisher, settings: Member
     """A follower moves to the new region with what it has not delivered, and goes on from the old data."""
     publisher.publish(data("a"), synced=True)
     member.load("a")
-    assert member.outbox.put(IDENTIFY, 1, USER, IDENTIFY_TAIL)
+    assert member.outbox.put(USER, IDENTIFY_TAIL, 1)
     old = member.region
     shutil.rmtree(old.path)
     old.control.retire()
@@ -292,7 +292,7 @@ def test_a_child_begins_with_what_its_parent_saw(
     own = list(member.outbox.rings)
     assert in_child(test)
     assert own == list(member.outbox.rings)
-    assert member.outbox.put(IDENTIFY, 1, USER, IDENTIFY_TAIL)
+    assert member.outbox.put(USER, IDENTIFY_TAIL, 1)
 
 
 def test_a_child_in_another_region(settings: MemberSettings, member: Member, publisher: Publisher) -> None:
@@ -325,7 +325,7 @@ def test_a_child_without_a_directory(settings: MemberSettings, member: Member, p
         mine.run()
         return (
             value(mine.refresh().flags["a"]) is True
-            and not mine.outbox.put(IDENTIFY, 1, USER, IDENTIFY_TAIL)
+            and not mine.outbox.put(USER, IDENTIFY_TAIL, 1)
             and mine.outbox.lost > 0
         )
 
@@ -355,7 +355,7 @@ def test_closing(settings: MemberSettings, member: Member, publisher: Publisher)
 def test_flushing(member: Member) -> None:
     """It is done when every ring's tail is over what was put before, and gives up in time."""
     assert member.flush(0)
-    member.outbox.put(IDENTIFY, 1, USER, IDENTIFY_TAIL)
+    member.outbox.put(USER, IDENTIFY_TAIL, 1)
     assert not member.flush(0.02)
     (ring,) = member.outbox.rings.values()
     timer = threading.Timer(0.05, lambda: ring.advance(1, ring.head))

@@ -1,4 +1,8 @@
-"""A condition compiled to a function of a user; a broken one to a function that raises when it is reached."""
+"""A condition compiled to a test of one property, or to a function of a user; a broken one raises when it is reached.
+
+Most conditions test the text of an attribute. They are kept apart as name, test and what it has to say: whoever walks
+through them reads the attribute itself, and the test alone is called.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,15 @@ from fbshared.core.users import BUILT_IN, attribute, text_of
 from fbshared.errors import EvaluationError
 
 # The arguments are the user's key, the user, and the ids of the segments that are being evaluated already.
-Condition = Callable[[str, Mapping[str, Any], tuple[str, ...]], bool]
+Predicate = Callable[[str, Mapping[str, Any], tuple[str, ...]], bool]
+# An attribute's name and the ``Test`` of its text, or None and a ``Predicate``; and what that gives when it holds.
+Condition = tuple[str | None, Callable[..., bool], bool]
 
 IN_SEGMENT = "User is in segment"
 NOT_IN_SEGMENT = "User is not in segment"
 
 
-def conditions_of(rule: object, membership: Callable[[object], Condition]) -> tuple[Condition, ...]:
+def conditions_of(rule: object, membership: Callable[[object], Predicate]) -> tuple[Condition, ...]:
     """All conditions of a rule, in order.
 
     Args:
@@ -24,8 +30,18 @@ def conditions_of(rule: object, membership: Callable[[object], Condition]) -> tu
     """
     raw = elements(rule.get("conditions")) if isinstance(rule, dict) else None
     if raw is None:
-        return (broken("a rule without conditions"),)
+        return ((None, broken("a rule without conditions"), True),)
     return tuple(_condition(entry, membership) for entry in raw)
+
+
+def all_hold(
+    conditions: tuple[Condition, ...], key: str, user: Mapping[str, Any], active: tuple[str, ...] = ()
+) -> bool:
+    """Whether every condition holds for a user; ``core.evaluation`` has this loop written out."""
+    for name, test, wanted in conditions:
+        if (test(key, user, active) if name is None else test(text_of(user.get(name)))) is not wanted:
+            return False
+    return True
 
 
 def elements(raw: object) -> list[Any] | None:
@@ -35,8 +51,8 @@ def elements(raw: object) -> list[Any] | None:
     return list(raw) if isinstance(raw, (str, dict)) else None
 
 
-def broken(why: str) -> Condition:
-    """The condition that fails with a reason."""
+def broken(why: str) -> Predicate:
+    """The function that fails with a reason."""
 
     def condition(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> NoReturn:
         raise EvaluationError(why)
@@ -44,47 +60,41 @@ def broken(why: str) -> Condition:
     return condition
 
 
-def _condition(raw: object, membership: Callable[[object], Condition]) -> Condition:
+def _condition(raw: object, membership: Callable[[object], Predicate]) -> Condition:
     if not isinstance(raw, dict) or "op" not in raw:
-        return broken("a condition without an operator")
+        return None, broken("a condition without an operator"), True
     name = raw["op"]
     if not name:  # a condition on segments has its operator in place of the property
         if "property" not in raw:
-            return broken("a condition without a property")
+            return None, broken("a condition without a property"), True
         name = raw["property"]
         if "Than" in str(name):  # found there, a comparison never holds
             name = "Than"
     if name == IN_SEGMENT:
-        return membership(raw.get("value"))
+        return None, membership(raw.get("value")), True
     if name == NOT_IN_SEGMENT:
-        inside = membership(raw.get("value"))
-        return lambda key, user, active: not inside(key, user, active)
+        return None, membership(raw.get("value")), False
     try:
-        test = test_of(name, raw.get("value", MISSING))
+        found = test_of(name, raw.get("value", MISSING))
     except EvaluationError as error:
-        return broken(str(error))
-    if test is None:
-        return _never
+        return None, broken(str(error)), True
+    if found is None:
+        return None, _never, True
     if "property" not in raw:
-        return broken("a condition without a property")
-    return _on_property(raw["property"], test)
+        return None, broken("a condition without a property"), True
+    return _on_property(raw["property"], *found)
 
 
-def _on_property(name: object, test: Test) -> Condition:
+def _on_property(name: object, test: Test, wanted: bool) -> Condition:
     """The test of one property of the user; which one it is, is decided here and not per evaluation."""
     if not isinstance(name, str) or name == "self":
-        return lambda key, user, active: test(None)
+        return None, lambda key, user, active: test(None), wanted
     built_in = BUILT_IN.get(name.lower())
     if built_in == "key":
-        return lambda key, user, active: test(key)
+        return None, lambda key, user, active: test(key), wanted
     if built_in == "name":
-        return lambda key, user, active: test(attribute(user, "name"))
-
-    def condition(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:
-        value = user.get(name)
-        return test(value if value.__class__ is str else text_of(value))
-
-    return condition
+        return None, lambda key, user, active: test(attribute(user, "name")), wanted
+    return name, test, wanted
 
 
 def _never(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from fbshared.core.conditions import Condition, broken, conditions_of, elements
+from fbshared.core.conditions import Condition, Predicate, broken, conditions_of, elements
 from fbshared.core.operators import MISSING
 from fbshared.core.outcomes import (
     CLIENT_NOT_READY,
@@ -22,11 +22,13 @@ from fbshared.core.outcomes import (
     RULE_MATCH,
     TARGET_MATCH,
     USER_NOT_SPECIFIED,
+    WRONG_TYPE,
     Outcome,
     Variations,
 )
 from fbshared.core.ranges import Choice, Evaluate, choice_of, default_of
 from fbshared.core.segments import CompiledSegment, ids_of, in_any
+from fbshared.core.users import text_of
 from fbshared.errors import EvaluationError
 
 __all__ = [
@@ -38,29 +40,33 @@ __all__ = [
     "RULE_MATCH",
     "TARGET_MATCH",
     "USER_NOT_SPECIFIED",
+    "WRONG_TYPE",
     "CompiledFlag",
     "CompiledSegment",
     "Compiler",
     "Outcome",
 ]
 
-Rule = tuple[tuple[Condition, ...], Choice]
+Rule = tuple[tuple[Condition, ...], Outcome | Choice]
 
 
 class CompiledFlag:
     """A flag as a function of a user.
 
     ``evaluate(key, user)`` gives the outcome for a valid user with its key, and raises EvaluationError when the
-    flag's data gives none. ``segments`` are the ids of all segments it can reach, nested and unknown ones too.
+    flag's data gives none. ``same`` is its outcome where all users get the same, else None. ``segments`` are the ids
+    of all segments it can reach, nested and unknown ones too.
     """
 
-    __slots__ = ("evaluate", "key", "name", "segments")
+    __slots__ = ("evaluate", "key", "name", "same", "segments")
 
-    def __init__(self, raw: Mapping[str, Any], evaluate: Evaluate, segments: frozenset[str]) -> None:
+    def __init__(self, raw: Mapping[str, Any], decided: Outcome | Evaluate, segments: frozenset[str]) -> None:
         self.key: str = raw["key"]
         self.name: str | None = raw.get("name")
         # A function in a slot, not a method: one call less for every evaluation.
-        self.evaluate: Evaluate = evaluate
+        same = decided if type(decided) is Outcome else None
+        self.same = same
+        self.evaluate = cast("Evaluate", decided) if same is None else lambda key, user: same
         self.segments = segments
 
 
@@ -87,16 +93,16 @@ class Compiler:
         reached: set[str] = set()
         complete = len(self.compiled)
         try:
-            evaluate = _evaluate(raw, partial(self._membership, reached))
+            decided = _decide(raw, partial(self._membership, reached))
             self._fill()
         except BaseException:  # the loader's: the next flag must not find what is half made
             self._waiting.clear()
             for unfinished in list(self.compiled)[complete:]:
                 del self.compiled[unfinished]
             raise
-        return CompiledFlag(raw, evaluate, self._closure(reached))
+        return CompiledFlag(raw, decided, self._closure(reached))
 
-    def _membership(self, reached: set[str], value: object) -> Condition:
+    def _membership(self, reached: set[str], value: object) -> Predicate:
         """The condition "user is in a segment" on a condition's value; adds to the reached which ones."""
         ids = ids_of(value)
         reached.update(ids)
@@ -139,18 +145,19 @@ class Compiler:
         return frozenset(found)
 
 
-def _evaluate(flag: Mapping[str, Any], membership: Callable[[object], Condition]) -> Evaluate:
+def _decide(flag: Mapping[str, Any], membership: Callable[[object], Predicate]) -> Outcome | Evaluate:
+    """The outcome of all users where there is one, else the function of a user."""
     variations = Variations(flag)
     if "isEnabled" not in flag:
         return _failing("a flag that is neither on nor off")
     if not flag["isEnabled"]:
         off = variations.outcome(flag.get("disabledVariationId", MISSING), FLAG_OFF, False)
-        return _failing("an unknown variation when off") if off is None else lambda key, user: off
+        return _failing("an unknown variation when off") if off is None else off
     targets, stop = _targets(flag, variations)
     default = default_of(flag.get("fallthrough"), variations, FALLTHROUGH)
     rules = [] if stop else _rules(flag, membership, variations)
     if stop or rules is None:
-        rules = [((broken(stop or "a flag without rules"),), default)]
+        rules = [(((None, broken(stop or "a flag without rules"), True),), default)]
     if targets or rules:
         return _in_order(targets, rules, default)
     return default
@@ -175,7 +182,7 @@ def _targets(flag: Mapping[str, Any], variations: Variations) -> tuple[dict[str,
 
 
 def _rules(
-    flag: Mapping[str, Any], membership: Callable[[object], Condition], variations: Variations
+    flag: Mapping[str, Any], membership: Callable[[object], Predicate], variations: Variations
 ) -> list[Rule] | None:
     entries = elements(flag.get("rules"))
     if entries is None:
@@ -183,7 +190,7 @@ def _rules(
     return [(conditions_of(rule, membership), choice_of(rule, variations, RULE_MATCH)) for rule in entries]
 
 
-def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Evaluate) -> Evaluate:
+def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Outcome | Evaluate) -> Evaluate:
     def evaluate(key: str, user: Mapping[str, Any]) -> Outcome:
         if key in targets:
             outcome = targets[key]
@@ -191,15 +198,21 @@ def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Ev
                 raise EvaluationError("a target with an unknown variation")
             return outcome
         for conditions, choice in rules:
-            for condition in conditions:
-                if not condition(key, user, ()):
-                    break
+            # ``conditions.all_hold``, written out: most flags with rules spend their time here.
+            for name, test, wanted in conditions:
+                if name is None:
+                    if test(key, user, ()) is not wanted:
+                        break
+                else:
+                    value = user.get(name)
+                    if test(value if value.__class__ is str else text_of(value)) is not wanted:
+                        break
             else:
-                outcome = choice(key, user)
+                outcome = choice if type(choice) is Outcome else choice(key, user)
                 if outcome is not None:
                     return outcome
                 break  # a rule that matches and gives nothing leads to the default rule, not to the next one
-        return default(key, user)
+        return default if type(default) is Outcome else default(key, user)
 
     return evaluate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, final
 
 from fbshared.core.conditions import elements
 from fbshared.core.events import evaluation_tail
@@ -14,16 +14,22 @@ CLIENT_NOT_READY = "client not ready"
 FLAG_NOT_FOUND = "flag not found"
 USER_NOT_SPECIFIED = "user not specified"
 ERROR = "error in evaluation"
+WRONG_TYPE = "wrong type"
 FLAG_OFF = "flag off"
 TARGET_MATCH = "target match"
 RULE_MATCH = "rule match"
 FALLTHROUGH = "fall through all rules"
 
 
+@final
 class Outcome:
-    """One variation of one flag, given for one reason, and the packed event that tells FeatBit about it."""
+    """One variation of one flag, given for one reason, and the packed event that tells FeatBit about it.
 
-    __slots__ = ("_constant", "_fresh", "event", "key", "name", "reason", "text", "variation_id")
+    ``kind`` is the class of its value. A value that is ``fresh`` is made anew for each evaluation; any other one is
+    the ``constant``.
+    """
+
+    __slots__ = ("constant", "event", "fresh", "key", "kind", "name", "reason", "text", "variation_id")
 
     def __init__(self, flag: Mapping[str, Any], variation: object, raw: object, reason: str, send: bool) -> None:
         self.key: str = flag["key"]
@@ -35,12 +41,13 @@ class Outcome:
         if flag.get("insightsEnabled") is not False:  # null and absence leave them enabled
             self.event = evaluation_tail(self.key, self.variation_id, self.text, reason, send)
         value = _converted(flag["variationType"], raw)
-        self._fresh = isinstance(value, (list, dict))
-        self._constant = None if self._fresh else value
+        self.kind: type[object] = type(value)
+        self.fresh = isinstance(value, (list, dict))
+        self.constant = None if self.fresh else value
 
     def value(self) -> Any:
         """The converted value; lists and objects are fresh each time, so that nobody changes another one's."""
-        return json.loads(self.text) if self._fresh else self._constant
+        return json.loads(self.text) if self.fresh else self.constant
 
 
 class Variations:

@@ -8,7 +8,7 @@ from typing import Any, cast
 from fbshared.core.conditions import elements
 from fbshared.core.operators import MISSING
 from fbshared.core.outcomes import Outcome, Variations
-from fbshared.core.rollout import END, mark, place
+from fbshared.core.rollout import END, first_integer, mark, md5, place
 from fbshared.core.users import BUILT_IN, attribute
 from fbshared.errors import EvaluationError
 
@@ -26,21 +26,21 @@ _EVERYONE = (_NOWHERE, END + 2)
 _NEARLY_ALL = 1 - 1e-5
 
 
-def choice_of(rule: object, variations: Variations, reason: str) -> Choice:
-    """The variation that a rule's ranges give a user; none of them may."""
+def choice_of(rule: object, variations: Variations, reason: str) -> Outcome | Choice:
+    """The variation that a rule's ranges give a user; none of them may. An outcome is that of all users."""
     return _choice(rule, variations, reason, last=False)
 
 
-def default_of(rule: object, variations: Variations, reason: str) -> Evaluate:
-    """The variation that the default rule gives a user.
+def default_of(rule: object, variations: Variations, reason: str) -> Outcome | Evaluate:
+    """The variation that the default rule gives a user; an outcome is that of all users.
 
     When its last range ends at 1, but for rounding, that also takes whom no range has taken: a place can be
     exactly 1.0, which lies in no range, and behind the default rule there is nothing.
     """
-    return cast("Evaluate", _choice(rule, variations, reason, last=True))
+    return cast("Outcome | Evaluate", _choice(rule, variations, reason, last=True))
 
 
-def _choice(rule: object, variations: Variations, reason: str, *, last: bool) -> Choice:
+def _choice(rule: object, variations: Variations, reason: str, *, last: bool) -> Outcome | Choice:
     if not isinstance(rule, dict) or (raw := elements(rule.get("variations"))) is None:
         return _failing
     counts = bool(rule.get("includedInExpt"))
@@ -57,7 +57,7 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
         return lambda key, user: None
     start, end, outcome, counted_below, _ = ranges[0]
     if (start, end) == _EVERYONE and not counted_below:
-        return _failing if outcome is None else lambda key, user: outcome
+        return _failing if outcome is None else outcome
     return _by_place(variations.flag_key, rule.get("dispatchKey"), ranges)
 
 
@@ -111,7 +111,7 @@ def _by_place(flag_key: str, dispatch_key: object, ranges: list[Range]) -> Choic
     def choice(key: str, user: Mapping[str, Any]) -> Outcome | None:
         text = flag_key + (key if read is None else read(user))
         try:
-            here = place(text)
+            here = abs(first_integer(md5(text.encode()).digest())[0])  # ``place``, written out
         except UnicodeEncodeError:
             here = _NOWHERE
         for start, end, outcome, counted_below, counted in ranges:

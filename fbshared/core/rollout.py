@@ -14,9 +14,11 @@ except ImportError:
 
     md5 = partial(_openssl_md5, usedforsecurity=False)
 
+__all__ = ["END", "first_integer", "mark", "md5", "place"]
+
 END = 2**31  # the place of 1.0, which two texts in 2**32 reach
 
-_integers = Struct("<i").unpack_from
+first_integer = Struct("<i").unpack_from
 
 
 def place(text: str) -> int:
@@ -25,7 +27,7 @@ def place(text: str) -> int:
     Raises:
         UnicodeEncodeError: the text has a lone surrogate and therefore no place.
     """
-    number: int = _integers(md5(text.encode()).digest())[0]
+    number: int = first_integer(md5(text.encode()).digest())[0]
     return abs(number)
 
 

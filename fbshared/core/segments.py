@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from fbshared.core.conditions import IN_SEGMENT, NOT_IN_SEGMENT, Condition, broken, conditions_of, elements
+from fbshared.core.conditions import (
+    IN_SEGMENT,
+    NOT_IN_SEGMENT,
+    Condition,
+    Predicate,
+    all_hold,
+    broken,
+    conditions_of,
+    elements,
+)
 from fbshared.core.operators import json_of
 from fbshared.errors import EvaluationError
 
@@ -28,13 +37,13 @@ class CompiledSegment:
         self._included: Container[str] | None = ()
         self._rules: tuple[tuple[Condition, ...], ...] = ()
 
-    def fill(self, raw: Mapping[str, Any], membership: Callable[[object], Condition]) -> None:
+    def fill(self, raw: Mapping[str, Any], membership: Callable[[object], Predicate]) -> None:
         """Compile the content; apart from the birth, because segments may need each other."""
         self._excluded = _keys(raw.get("excluded"))
         self._included = _keys(raw.get("included"))
         rules = elements(raw.get("rules"))
         if rules is None:
-            self._rules = ((broken("a segment without rules"),),)
+            self._rules = (((None, broken("a segment without rules"), True),),)
         else:
             self._rules = tuple(conditions_of(rule, membership) for rule in rules)
 
@@ -53,17 +62,11 @@ class CompiledSegment:
         if key in self._included:
             return True
         active = (*active, self.id)
-        for conditions in self._rules:
-            for condition in conditions:
-                if not condition(key, user, active):
-                    break
-            else:
-                return True
-        return False
+        return any(all_hold(conditions, key, user, active) for conditions in self._rules)
 
 
-def in_any(segments: list[CompiledSegment]) -> Condition:
-    """The condition that some of these segments matches; any trouble on the way means "no"."""
+def in_any(segments: list[CompiledSegment]) -> Predicate:
+    """The function that tells whether some of these segments matches; any trouble on the way means "no"."""
 
     def condition(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:
         try:

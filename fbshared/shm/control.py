@@ -54,7 +54,7 @@ __all__ = [
     "SyncState",
 ]
 
-LAYOUT = 1  # changes with every byte format of this folder
+LAYOUT = 2  # changes with every byte format of this folder
 CONTROL_SIZE = 4096
 PUBLICATION = 8
 RETIRED = LARGEST

@@ -26,7 +26,7 @@ word  writer            content
 64-   owner             slot table: sequence << 16 | chunk, for ``sequence % SLOTS``
 ===== ================= ====================================================================================
 
-A record is a word (CRC-32 << 32 | length), the bytes, and padding to a multiple of eight. A length of ``SKIP``
+A record is a word (CRC-32 << 32 | length), the bytes, and a gap up to a multiple of eight. A length of ``SKIP``
 leads to the next chunk. The record is written with one copy before the head moves over it, so a killed owner leaves
 either the whole record or none.
 """
@@ -34,13 +34,26 @@ either the whole record or none.
 from __future__ import annotations
 
 from collections.abc import Callable
+from struct import Struct
 from zlib import crc32
 
 from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.words import LARGEST, Buffer, Word, WordPage, words_of
 
-__all__ = ["CHUNK", "FOLLOWER", "HEADER", "MAY_LEAD", "MOST_CHUNKS", "RETIRED", "Ring", "birth", "chunks_for"]
+__all__ = [
+    "CHUNK",
+    "FOLLOWER",
+    "HEAD",
+    "HEADER",
+    "MAY_LEAD",
+    "MOST_CHUNKS",
+    "RETIRED",
+    "Ring",
+    "birth",
+    "chunks_for",
+    "record_word",
+]
 
 HEADER = 4096
 CHUNK = 128 * 1024
@@ -49,11 +62,11 @@ SLOTS = 448
 SKIP = 0xFFFF_FFFF
 TYPICAL_EVENT = 256  # bytes
 _MAGIC = int.from_bytes(b"fbsharR1", "little")
-_HEAD = 8
+HEAD = 8
 RETIRED = 21
 MAY_LEAD, FOLLOWER = 1, 2  # the role in the word of settings
 _SLOT = 64
-_PADDING = tuple(bytes(n) for n in range(8))
+record_word = Struct("<II").pack  # into bytes; shared memory gets them in one copy
 
 
 def chunks_for(events: int) -> int:
@@ -79,9 +92,9 @@ class Ring(WordPage):
         add_chunk: makes one more chunk; raises ``OSError`` where there is no room. Only the owner has it.
     """
 
-    __slots__ = ("_add_chunk", "_chunk", "_current", "_limit", "_sequences", "_start", "most")
+    __slots__ = ("_add_chunk", "_chunk", "_sequences", "current", "limit", "most", "start")
 
-    head = Word(_HEAD)
+    head = Word(HEAD)
     dropped = Word(9)
     oversized = Word(10)
     failures = Word(11)
@@ -103,9 +116,9 @@ class Ring(WordPage):
         self._chunk = chunk
         self._add_chunk = add_chunk
         self._sequences: list[int] = []  # of each chunk that exists; the owner's memory
-        self._current: Buffer = b""
-        self._start = 0  # the positions where the current chunk begins and ends
-        self._limit = 0
+        self.current: Buffer = b""
+        self.start = 0  # the owner's memory too: the positions where the current chunk begins and ends
+        self.limit = 0
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -137,24 +150,29 @@ class Ring(WordPage):
         """Note as the leader of ``epoch`` that everything before ``position`` is delivered."""
         self.words[16 + epoch % 4] = position
 
-    def push(self, payload: bytes) -> bool:
+    def push(self, payload: bytes, check: int | None = None) -> bool:
         """Append a record, which is not empty, as the owner; False, and counted, where there is no room.
 
         Safe against an exception at any point: before the head moves nothing has happened.
+
+        Args:
+            check: the record's CRC-32, where the caller knows it.
         """
+        if check is None:
+            check = crc32(payload)
         words = self.words
-        head: int = words[_HEAD]
+        head: int = words[HEAD]
         length = len(payload)
-        end = head + 8 + length + (-length & 7)
-        if end > self._limit or head < self._start:
+        end = head + length + 15 & -8  # the head is a multiple of eight
+        if end > self.limit or head < self.start:
             moved = self._enter_chunk(head, end - head)
             if moved is None:
                 return False
             head, end = moved, moved + end - head
-        offset = head % CHUNK
-        record = (crc32(payload) << 32 | length).to_bytes(8, "little") + payload + _PADDING[-length & 7]
-        self._current[offset : offset + len(record)] = record  # type: ignore[index]
-        words[_HEAD] = end
+        offset = head - self.start
+        # One copy; what stands in the gap behind it nobody reads.
+        self.current[offset : offset + 8 + length] = record_word(length, check) + payload  # type: ignore[index]
+        words[HEAD] = end
         return True
 
     def _enter_chunk(self, head: int, size: int) -> int | None:
@@ -171,9 +189,9 @@ class Ring(WordPage):
             chunk = self._chunk(number)
         except OSError:
             return None  # the ring was given up meanwhile; who puts looks at that next
-        if head < self._limit:
+        if head < self.limit:
             # Nobody reads behind the head yet, so the mark may be written before it moves.
-            self._current[head % CHUNK : head % CHUNK + 8] = SKIP.to_bytes(8, "little")  # type: ignore[index]
+            self.current[head % CHUNK : head % CHUNK + 8] = SKIP.to_bytes(8, "little")  # type: ignore[index]
         former = self._sequences[number]
         slot = _SLOT + former % SLOTS
         if former != sequence and self.words[slot] >> 16 == former:
@@ -182,10 +200,10 @@ class Ring(WordPage):
         self._sequences[number] = sequence
         self.words[_SLOT + sequence % SLOTS] = sequence << 16 | number
         # The start first: until all is done, it leads the next push here again.
-        self._start = sequence * CHUNK
-        self._current = chunk
-        self._limit = self._start + CHUNK
-        return self._start
+        self.start = sequence * CHUNK
+        self.current = chunk
+        self.limit = self.start + CHUNK
+        return self.start
 
     def _free_chunk(self, sequence: int) -> int | None:
         """A chunk whose records are delivered, the one of an earlier try that was cut off, or a new one."""

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from fbshared.core.conditions import Condition, broken, conditions_of, elements
+from fbshared.core.conditions import Predicate, all_hold, broken, conditions_of, elements
 from fbshared.errors import EvaluationError
 
 USER = {"key": "u1", "name": "Bob", "p": "abc", "n": 5, "self": "abc", "Equal": "abc"}
 
 
-def inside(value: object) -> Condition:
+def inside(value: object) -> Predicate:
     """A membership that holds for the value "yes"."""
 
     def condition(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:
@@ -21,8 +21,7 @@ def inside(value: object) -> Condition:
 
 
 def holds(*raw: object) -> bool:
-    conditions = conditions_of({"conditions": list(raw)}, inside)
-    return all(condition("u1", USER, ()) for condition in conditions)
+    return all_hold(conditions_of({"conditions": list(raw)}, inside), "u1", USER)
 
 
 TABLE = [
@@ -81,10 +80,10 @@ def test_a_broken_condition_counts_when_it_is_reached(raw: object) -> None:
 @pytest.mark.parametrize("rule", [None, "x", {}, {"conditions": None}, {"conditions": 5}, {"conditions": "x"}])
 def test_a_rule_without_conditions_is_broken(rule: object) -> None:
     """Conditions that cannot be looped over fail."""
-    (condition,) = conditions_of(rule, inside)
+    conditions = conditions_of(rule, inside)
 
     with pytest.raises(EvaluationError):
-        condition("u1", USER, ())
+        all_hold(conditions, "u1", USER)
 
 
 @pytest.mark.parametrize("empty", [[], "", {}])

@@ -30,16 +30,22 @@ from fbshared.errors import MessageError
 
 USER = {"key": "u1", "name": "Bob", "country": "fr"}
 TOLD = {"keyId": "u1", "name": "Bob", "customizedProperties": [{"name": "country", "value": "fr"}]}
-NOW = 1_700_000_000_123
+NOW = 1_700_000_000_123  # milliseconds, as FeatBit counts
+MS = 1_000_000
 
 
 def packed(user: dict[Any, Any] = USER) -> bytes:
     return pack_user(make_packer(), user)
 
 
+def tail(kind: int, content: object) -> bytes:
+    """A tail that no event has."""
+    return bytes([kind]) + msgpack.packb(content) + b"\xcf"
+
+
 def test_evaluation() -> None:
     """An evaluation event has the fields of FeatBit's protocol."""
-    tail = evaluation_tail("flag", "id-1", "true", "rule match", True)
+    evaluated = evaluation_tail("flag", "id-1", "true", "rule match", True)
 
     assert {
         "user": TOLD,
@@ -51,7 +57,7 @@ def test_evaluation() -> None:
                 "variation": {"id": "id-1", "value": "true", "reason": "rule match"},
             }
         ],
-    } == payload(record(EVALUATION, NOW, packed(), tail))
+    } == payload(record(packed(), evaluated, NOW * MS + 999_999))
 
 
 def test_metric() -> None:
@@ -68,12 +74,12 @@ def test_metric() -> None:
                 "timestamp": NOW,
             }
         ],
-    } == payload(record(METRIC, NOW, packed(), metrics_tail([("checkout", 1)])))
+    } == payload(record(packed(), metrics_tail([("checkout", 1)]), NOW * MS))
 
 
 def test_identify() -> None:
     """An identify event is the user alone."""
-    assert {"user": TOLD} == payload(record(IDENTIFY, NOW, packed(), IDENTIFY_TAIL))
+    assert {"user": TOLD} == payload(record(packed(), IDENTIFY_TAIL, NOW * MS))
 
 
 class Odd(dict[str, Any]):
@@ -114,7 +120,7 @@ def circle() -> list[Any]:
 def test_users_that_hold_anything(odd: object) -> None:
     """Whatever an application puts into a user, the record has what FeatBit is told about it."""
     for user in ({**USER, "odd": odd}, {**USER, 5: odd}, defaultdict(str, {**USER, "odd": odd})):
-        told = payload(record(IDENTIFY, NOW, packed(user), IDENTIFY_TAIL))["user"]
+        told = payload(record(packed(user), IDENTIFY_TAIL, NOW * MS))["user"]
 
         assert normalised(user) == told
         json.dumps(told, allow_nan=False).encode()
@@ -122,7 +128,7 @@ def test_users_that_hold_anything(odd: object) -> None:
 
 def test_a_user_is_decimal() -> None:
     """A number that cannot be packed travels as its text."""
-    told = payload(record(IDENTIFY, NOW, packed({**USER, "n": Decimal("1.5")}), IDENTIFY_TAIL))["user"]
+    told = payload(record(packed({**USER, "n": Decimal("1.5")}), IDENTIFY_TAIL, NOW * MS))["user"]
 
     assert {"name": "n", "value": "1.5"} in told["customizedProperties"]
 
@@ -138,7 +144,7 @@ def test_a_dict_that_cannot_be_copied() -> None:
 
     assert key_of(user) == "u1"
     assert {"keyId": "u1", "name": "Bob", "customizedProperties": []} == payload(
-        record(IDENTIFY, NOW, packed(user), IDENTIFY_TAIL)
+        record(packed(user), IDENTIFY_TAIL, NOW * MS)
     )["user"]
 
 
@@ -163,15 +169,13 @@ def test_metric_values(value: Any, expected: list[float]) -> None:
     """Only finite numbers are sent: one wrong value would cost the service's acceptance of a whole batch."""
     tail = metrics_tail([("other", 1.0), ("checkout", value), ("", 1.0)])
 
-    assert [["other", 1.0], *(["checkout", number] for number in expected)] == msgpack.unpackb(tail)
+    assert [["other", 1.0], *(["checkout", number] for number in expected)] == msgpack.unpackb(tail[1:-1])
 
 
 def test_texts_that_utf8_cannot_carry() -> None:
     """Lone surrogates in a flag's data or an event's name do not reach the request."""
-    evaluation = payload(
-        record(EVALUATION, NOW, packed(), evaluation_tail("f\ud800", "v\ud800", "t\ud800", "r", False))
-    )
-    metric = payload(record(METRIC, NOW, packed(), metrics_tail([("m\ud800", 1.0)])))
+    evaluation = payload(record(packed(), evaluation_tail("f\ud800", "v\ud800", "t\ud800", "r", False), NOW * MS))
+    metric = payload(record(packed(), metrics_tail([("m\ud800", 1.0)]), NOW * MS))
 
     assert "ud800" not in json.dumps([evaluation, metric])
     assert "t\ufffd" == evaluation["variations"][0]["variation"]["value"]
@@ -195,25 +199,25 @@ GOOD = evaluation_tail("f", "v", "t", "r", True)
         b"\x91" * 5000,
         b"\xdd\xff\xff\xff\xff",
         b"\xa2\xff\xff",
-        record(EVALUATION, NOW, packed(), GOOD)[:-1],
-        record(EVALUATION, NOW, packed(), GOOD) + b"\x00",
-        record(EVALUATION, NOW, packed(), IDENTIFY_TAIL),
-        record(EVALUATION, NOW, packed(), msgpack.packb(["f", "v", "t", "r", 1])),
-        record(EVALUATION, NOW, packed(), msgpack.packb(["f", None, "t", "r", True])),
-        record(EVALUATION, 2**63, packed(), GOOD),
-        record(EVALUATION, NOW, msgpack.packb({"key": "u1"}), GOOD),
-        record(EVALUATION, NOW, msgpack.packb([]), GOOD),
-        record(METRIC, NOW, packed(), metrics_tail([])),
-        record(METRIC, NOW, packed(), msgpack.packb([["m", math.nan]])),
-        record(METRIC, NOW, packed(), msgpack.packb([["m", 1]])),
-        record(METRIC, NOW, packed(), msgpack.packb([5])),
-        record(METRIC, NOW, packed(), IDENTIFY_TAIL),
-        record(IDENTIFY, NOW, packed(), GOOD),
-        record(3, NOW, packed(), IDENTIFY_TAIL),
-        msgpack.packb([EVALUATION, "now", USER, ["f", "v", "t", "r", True]]),
-        msgpack.packb([EVALUATION, True, USER, ["f", "v", "t", "r", True]]),
-        msgpack.packb([EVALUATION, -1, USER, ["f", "v", "t", "r", True]]),
-        msgpack.packb([[], NOW, USER, None]),
+        record(packed(), GOOD, NOW)[:-1],
+        record(packed(), GOOD, NOW) + b"\x00",
+        record(packed(), tail(EVALUATION, None), NOW),
+        record(packed(), tail(EVALUATION, ["f", "v", "t", "r", 1]), NOW),
+        record(packed(), tail(EVALUATION, ["f", None, "t", "r", True]), NOW),
+        record(packed(), GOOD, 2**63),
+        record(msgpack.packb({"key": "u1"}), GOOD, NOW),
+        record(msgpack.packb([]), GOOD, NOW),
+        record(packed(), metrics_tail([]), NOW),
+        record(packed(), tail(METRIC, [["m", math.nan]]), NOW),
+        record(packed(), tail(METRIC, [["m", 1]]), NOW),
+        record(packed(), tail(METRIC, [5]), NOW),
+        record(packed(), tail(METRIC, None), NOW),
+        record(packed(), tail(IDENTIFY, ["f", "v", "t", "r", True]), NOW),
+        record(packed(), tail(3, None), NOW),
+        msgpack.packb([USER, EVALUATION, ["f", "v", "t", "r", True], "now"])[1:],
+        msgpack.packb([USER, EVALUATION, ["f", "v", "t", "r", True], True])[1:],
+        msgpack.packb([USER, EVALUATION, ["f", "v", "t", "r", True], -1])[1:],
+        msgpack.packb([USER, [], None, NOW])[1:],
     ],
 )
 def test_broken_records(broken: bytes) -> None:
@@ -249,7 +253,7 @@ def test_records_keep_everything(
     user: dict[Any, Any], key: str, variation: str, text: str, send: bool, now: int
 ) -> None:
     """What is put into a record is what comes out of it, whatever the texts are."""
-    insight = payload(record(EVALUATION, now, packed(user), evaluation_tail(key, variation, text, "reason", send)))
+    insight = payload(record(packed(user), evaluation_tail(key, variation, text, "reason", send), now))
 
     assert {
         "user": normalised(user),
@@ -257,7 +261,7 @@ def test_records_keep_everything(
             {
                 "featureFlagKey": key,
                 "sendToExperiment": send,
-                "timestamp": now,
+                "timestamp": now // MS,
                 "variation": {"id": variation, "value": text, "reason": "reason"},
             }
         ],

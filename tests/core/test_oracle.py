@@ -14,10 +14,12 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from fbshared.core.evaluation import FALLTHROUGH, Compiler, Outcome
-from fbshared.core.events import EVALUATION, make_packer, pack_user, payload, record
+from fbshared.core.events import make_packer, pack_user, payload, record
 from fbshared.core.model import FLAG, SEGMENT, parse_item, unpack
+from fbshared.core.prepared import FBUser as PreparedUser
+from fbshared.core.prepared import read_of
 from fbshared.core.users import key_of, normalised
-from fbshared.errors import EvaluationError
+from fbshared.errors import EvaluationError, UserError
 
 pytest.importorskip("fbclient")
 logging.setLoggerClass(logging.Logger)  # importing the reference changes it for the whole process
@@ -262,20 +264,33 @@ def reference(flag: dict[str, Any], segments: Mapping[str, Any], user: dict[str,
     return result.id, result.value, result.reason, repr(value), timeless(event)
 
 
-def ours(flag: dict[str, Any], segments: Mapping[str, Any], user: dict[str, Any]) -> Any:
+def ours(flag: dict[str, Any], segments: Mapping[str, Any], user: Mapping[str, Any]) -> Any:
     """The same from our side, by way of packed items and a record; None for an EvaluationError."""
     packed = {name: parse_item(SEGMENT, raw).blob for name, raw in segments.items()}
     compiler = Compiler(lambda name: unpack(packed[name]) if name in packed else None)
-    key = key_of(user)
+    key = key_of(read_of(user))
     assert key is not None
+    compiled = compiler.flag(unpack(parse_item(FLAG, flag).blob))
     try:
-        outcome: Outcome = compiler.flag(unpack(parse_item(FLAG, flag).blob)).evaluate(key, user)
+        outcome: Outcome = compiled.evaluate(key, read_of(user))
     except EvaluationError:
         return None
+    assert compiled.same in (None, outcome)
     event = None
     if outcome.event is not None:
-        event = payload(record(EVALUATION, 0, pack_user(make_packer(), user), outcome.event))
+        event = payload(record(pack_user(make_packer(), user), outcome.event, 0))
     return outcome.variation_id, outcome.text, outcome.reason, repr(outcome.value()), timeless(event)
+
+
+def prepared(user: dict[str, Any]) -> PreparedUser:
+    """The user without the attributes that a prepared one refuses, which no rule sees."""
+    made = PreparedUser(user["key"], user["name"])
+    for name, value in user.items():
+        try:
+            made = PreparedUser.from_dict({**made, name: value})
+        except UserError:
+            continue
+    return made
 
 
 def timeless(event: Any) -> Any:
@@ -313,6 +328,7 @@ def test_evaluation_equals_the_reference(seed: int) -> None:
             assert (name, name and FALLTHROUGH) == ((actual or (None,))[0], actual and actual[2])
         else:
             assert expected == actual
+        assert actual == ours(flag, segments, prepared(user))
 
 
 PARTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(OBJECTS)

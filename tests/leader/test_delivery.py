@@ -54,7 +54,7 @@ class Post:
     def put(self, *names: str) -> None:
         for name in names:
             user = events.pack_user(self._packer, {"key": name, "name": name})
-            assert self.ring.push(events.record(events.IDENTIFY, 1, user, events.IDENTIFY_TAIL))
+            assert self.ring.push(events.record(user, events.IDENTIFY_TAIL, 1))
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self.delivery.run, args=(self.halt,))

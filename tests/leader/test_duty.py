@@ -63,7 +63,7 @@ class Post:
 
     def put(self, name: str) -> None:
         user = events.pack_user(events.make_packer(), {"key": name, "name": name})
-        assert self.ring.push(events.record(events.IDENTIFY, 1, user, events.IDENTIFY_TAIL))
+        assert self.ring.push(events.record(user, events.IDENTIFY_TAIL, 1))
 
     @property
     def flags(self) -> set[str]:

@@ -25,7 +25,7 @@ def ring(region: Region) -> str:
     """The ring of a process that put one event and ended."""
     made = region.new_ring(2)
     user = events.pack_user(events.make_packer(), {"key": "ada", "name": "Ada"})
-    assert made.push(events.record(events.IDENTIFY, 1, user, events.IDENTIFY_TAIL))
+    assert made.push(events.record(user, events.IDENTIFY_TAIL, 1))
     made.file.close()
     return made.name
 

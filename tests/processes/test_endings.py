@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fbshared.shm.control import LAYOUT
 from tests.processes.web import serve
 
 if TYPE_CHECKING:
@@ -301,7 +302,7 @@ def test_an_unused_region_is_removed(crew: Crew, server: FeatBitServer) -> None:
 def test_two_layouts(crew: Crew, server: FeatBitServer) -> None:
     """During a rolling restart the processes of both versions work, each version with one leader of its own."""
     old = crew.start(2)
-    new = crew.start(2, layout=2)
+    new = crew.start(2, layout=LAYOUT + 1)
     workers = [*old, *new]
 
     assert crew.until(lambda: 2 == server.open_connections, 10)

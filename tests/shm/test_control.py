@@ -56,7 +56,7 @@ def test_retirement() -> None:
     assert 2**24 - 1 << 40 < RETIRED
 
 
-@pytest.mark.parametrize("page", [b"", PAGE[:-1], bytes(CONTROL_SIZE), b"\1" + PAGE[1:], PAGE[:8] + b"\2" + PAGE[9:]])
+@pytest.mark.parametrize("page", [b"", PAGE[:-1], bytes(CONTROL_SIZE), b"\1" + PAGE[1:], PAGE[:8] + b"\xff" + PAGE[9:]])
 def test_something_else_is_refused(page: bytes) -> None:
     """Too short, empty, foreign or of another layout: no page is made over it."""
     with pytest.raises(CorruptError):

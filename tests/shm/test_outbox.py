@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from fbshared.core import events
-from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, payload
+from fbshared.core.events import IDENTIFY_TAIL, payload
+from fbshared.core.prepared import FBUser
 from fbshared.shm import outbox as outbox_module
 from fbshared.shm import ring as ring_module
 from fbshared.shm.outbox import MOST_RINGS, Outbox
 from fbshared.shm.region import OwnRing, Region
+from fbshared.shm.ring import CHUNK
 
 USER = {"key": "u1", "name": "Ada"}
 TAIL = events.evaluation_tail("flag", "v1", "true", "flag off", False)
@@ -42,17 +44,43 @@ def names(outbox: Outbox) -> list[str]:
 
 
 def put(outbox: Outbox, name: str) -> bool:
-    return outbox.put(IDENTIFY, 1, {"key": name, "name": name}, IDENTIFY_TAIL)
+    return outbox.put({"key": name, "name": name}, IDENTIFY_TAIL, 1)
 
 
 def test_an_event_arrives(outbox: Outbox) -> None:
     """What was put is a record of the ring, with user, time and tail."""
-    assert outbox.put(EVALUATION, 1234, USER, TAIL)
+    assert outbox.put(USER, TAIL, 1_234_999_999)
     (ring,) = outbox.rings.values()
     ((record, _),) = ring.read(0, 10)[0]
 
-    assert events.record(EVALUATION, 1234, events.pack_user(events.make_packer(), USER), TAIL) == record
+    assert events.record(events.pack_user(events.make_packer(), USER), TAIL, 1_234_999_999) == record
     assert 1234 == payload(record)["variations"][0]["timestamp"]
+
+
+def test_a_prepared_user(outbox: Outbox) -> None:
+    """Its event is a record that a reader finds whole, and FeatBit is told the same as of the dict."""
+    raw = USER | {"plan": "pro"}
+    for user in (FBUser.from_dict(raw), raw):
+        assert outbox.put(user, TAIL, 1_000_000)
+    (ring,) = outbox.rings.values()
+    records, _, corrupt = ring.read(0, 10)
+
+    assert (2, 0) == (len(records), corrupt)
+    assert payload(records[0][0]) == payload(records[1][0])
+
+
+def test_puts_lead_from_chunk_to_chunk(region: Region) -> None:
+    """Records fill one chunk after the other; when all are full, the rest is counted as dropped."""
+    outbox = Outbox(lambda: region.new_ring(2))
+    users = [FBUser(f"u{number}", "x" * 300) for number in range(800)]
+    put = [outbox.put(user, TAIL, 1_000_000) for user in users]
+    (ring,) = outbox.rings.values()
+
+    assert put == sorted(put, reverse=True)
+    assert 0 < put.count(False) < 400
+    assert (put.count(False), 2) == (ring.dropped, -(-ring.head // CHUNK))
+    assert [user.key for user in users][: put.count(True)] == names(outbox)
+    outbox.close()
 
 
 def test_one_ring_is_enough_for_one_thread(outbox: Outbox) -> None:
@@ -79,7 +107,7 @@ def test_a_put_in_the_middle_of_a_put(outbox: Outbox) -> None:
                 nested.append(put(outbox, "inner"))
             return super().get(*args)
 
-    assert outbox.put(IDENTIFY, 1, Interrupting(key="outer", name="outer"), IDENTIFY_TAIL)
+    assert outbox.put(Interrupting(key="outer", name="outer"), IDENTIFY_TAIL, 1)
     assert [None, True] == nested
     assert {"outer", "inner"} == set(names(outbox))
     assert all(put(outbox, str(number)) for number in range(10))
@@ -150,9 +178,7 @@ def struck(call: Callable[[], Any], line: int) -> bool:
 @pytest.mark.parametrize("how", ["put", "put_record"])
 def test_an_exception_at_any_line_of_a_put(region: Region, prepared: bool, how: str) -> None:
     """The event is there as a whole or not at all, no earlier one is lost, and the ring serves on."""
-    record = events.record(
-        IDENTIFY, 1, events.pack_user(events.make_packer(), {"key": "x", "name": "x"}), IDENTIFY_TAIL
-    )
+    record = events.record(events.pack_user(events.make_packer(), {"key": "x", "name": "x"}), IDENTIFY_TAIL, 1)
     line, cut_off = 1, True
     while cut_off:
         outbox = Outbox(lambda: region.new_ring(2))
@@ -240,13 +266,14 @@ def test_a_put_in_the_middle_of_closing(
     put(outbox, "first")
     (old,) = outbox.rings.values()
     push = OwnRing.push
+    old.start = old.limit  # the next put enters another chunk, which a put leaves to the ring
 
-    def interrupted(ring: OwnRing, event: bytes) -> bool:
+    def interrupted(ring: OwnRing, event: bytes, check: int) -> bool:
         monkeypatch.undo()
         if when == "before it pushes":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"
-        done = push(ring, event)
+        done = push(ring, event, check)
         if when == "after it pushed":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"
@@ -321,10 +348,10 @@ def test_no_more_rings_than_reason(outbox: Outbox) -> None:
             nonlocal depth
             depth += 1
             if depth < 100:
-                outbox.put(IDENTIFY, 1, Deep(self), IDENTIFY_TAIL)
+                outbox.put(Deep(self), IDENTIFY_TAIL, 1)
             return super().get(*args)
 
-    outbox.put(IDENTIFY, 1, Deep(key="u", name="u"), IDENTIFY_TAIL)
+    outbox.put(Deep(key="u", name="u"), IDENTIFY_TAIL, 1)
 
     assert MOST_RINGS == len(outbox.rings)
     assert outbox.lost > 0
@@ -341,7 +368,7 @@ def test_a_user_that_nothing_can_pack(outbox: Outbox) -> None:
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError):
-        outbox.put(IDENTIFY, 1, Awkward(key="u", name="u", other=object()), IDENTIFY_TAIL)
+        outbox.put(Awkward(key="u", name="u", other=object()), IDENTIFY_TAIL, 1)
     assert put(outbox, "after")
     assert 1 == len(outbox.rings)
 

@@ -17,7 +17,7 @@ from fbshared.core.model import EMPTY
 from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import files, ring
 from fbshared.shm import region as region_module
-from fbshared.shm.control import CONTROL_SIZE
+from fbshared.shm.control import CONTROL_SIZE, LAYOUT
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import (
     Region,
@@ -68,7 +68,7 @@ def test_its_place(shared_directory: Path, region: Region) -> None:
     """The path tells user and layout, and both directories are this user's alone."""
     path = Path(region.path)
 
-    assert shared_directory / f"fbshared-{os.geteuid()}" / "1-digest" == path
+    assert shared_directory / f"fbshared-{os.geteuid()}" / f"{LAYOUT}-digest" == path
     assert [0o700, 0o700] == [place.stat().st_mode & 0o777 for place in (path, path.parent)]
     assert CONTROL_SIZE == os.path.getsize(region.join("control"))
     assert abs(now_ms() - region.control.born_at) < 60_000
@@ -120,9 +120,9 @@ def test_a_damaged_page_is_replaced(shared_directory: Path, region: Region, cont
 def test_something_else_in_its_place(shared_directory: Path, make: object) -> None:
     """What is no file is refused and not removed."""
     home = shared_directory / f"fbshared-{os.geteuid()}"
-    (home / "1-digest").mkdir(mode=0o700, parents=True)
+    (home / f"{LAYOUT}-digest").mkdir(mode=0o700, parents=True)
     home.chmod(0o700)
-    make(home / "1-digest" / "control")  # type: ignore[operator]
+    make(home / f"{LAYOUT}-digest" / "control")  # type: ignore[operator]
 
     with pytest.raises(RegionError):
         Region(str(shared_directory), "digest")
