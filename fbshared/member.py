@@ -240,7 +240,7 @@ class Member:
             turn.end()
         self.outbox.drop()
         self.region.close()
-        # The mapped page has a descriptor that cannot be closed alone, and whose number may be another file's by now.
+        # Before Python 3.13 the mapped page has a descriptor of its own, whose number may be another file's by now.
         _left_behind.append(self.region.control)
 
     def _refresh(self) -> View:

@@ -13,9 +13,11 @@ import mmap
 import os
 import secrets
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fbshared.errors import CorruptError, RegionError
 
@@ -36,6 +38,8 @@ __all__ = [
 
 TEMPORARY = "tmp."
 TEMPORARY_AGE = 60.0  # seconds; a birth takes milliseconds
+# Before Python 3.13 each mapping keeps a copy of the descriptor, which a child cannot close alone.
+_NO_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -91,7 +95,7 @@ class MappedFile:
             if offset + size > self.size:
                 # Touching a page behind the end of a file kills the process.
                 raise CorruptError(f"{os.path.basename(self.path)} is shorter than it should be")
-            piece = mmap.mmap(fd, size, offset=offset)
+            piece = mmap.mmap(fd, size, offset=offset, **_NO_COPY)
             if self.fd != fd:
                 # Another thread closed it meanwhile: the number may have been another file's already.
                 raise OSError(errno.EBADF, "the file is closed", self.path)
@@ -199,7 +203,7 @@ def read_only_map(path: str) -> mmap.mmap:
         size = os.fstat(fd).st_size
         if size == 0:
             raise CorruptError(f"{os.path.basename(path)} is empty")
-        return mmap.mmap(fd, size, prot=mmap.PROT_READ)
+        return mmap.mmap(fd, size, prot=mmap.PROT_READ, **_NO_COPY)
     finally:
         os.close(fd)
 

@@ -339,17 +339,20 @@ def test_a_follower_is_small(crew: Crew, role: str, threads: int) -> None:
     crew.leader()
     follower = crew.one(role=role)
     follower.ask("put", "warm", 1)
+    # Standing for the lead begins a second after the start.
+    assert role == "follower" or crew.until(lambda: any(".lock" in name for name in follower.ask("descriptors")), 20)
+    assert crew.until(lambda: threads == follower.ask("threads"), 20), "one is the test's"
     fresh = follower.ask("threads"), steady(follower.ask("descriptors"))
     codes = follower.ask("fork_storm", 1000, 10.0, seconds=100.0)
 
-    assert threads == fresh[0], "one is the test's"
     assert [0] * 1000 == codes
     assert fresh == (follower.ask("threads"), steady(follower.ask("descriptors")))
 
 
 @pytest.mark.parametrize("role", ["auto", "follower"])
 def test_children_of_children(crew: Crew, role: str) -> None:
-    """However deep a process is forked, it has no more open than its parent."""
+    """However deep a process is forked, it has no more open than its parent; before Python 3.13, one copy of the
+    control page's descriptor for each level."""
     crew.one()
     crew.leader()
     follower = crew.one(role=role)
@@ -357,4 +360,6 @@ def test_children_of_children(crew: Crew, role: str) -> None:
     found = follower.ask("fork_nested", 5)
     counts = [len(steady(found[str(depth)])) for depth in range(1, 6)]
 
-    assert [counts[0]] * 5 == counts, found
+    more = 0 if sys.version_info >= (3, 13) else 1
+
+    assert [counts[0] + more * level for level in range(5)] == counts, found
