@@ -25,7 +25,7 @@ from fbshared.core.outcomes import (
     Outcome,
     Variations,
 )
-from fbshared.core.ranges import Choice, Evaluate, choice_of, default_of
+from fbshared.core.ranges import Always, Choice, Evaluate, choice_of, default_of
 from fbshared.core.segments import CompiledSegment, ids_of, in_any
 from fbshared.errors import EvaluationError
 
@@ -51,16 +51,18 @@ class CompiledFlag:
     """A flag as a function of a user.
 
     ``evaluate(key, user)`` gives the outcome for a valid user with its key, and raises EvaluationError when the
-    flag's data gives none. ``segments`` are the ids of all segments it can reach, nested and unknown ones too.
+    flag's data gives none. ``same`` is its outcome where all users get the same by its default rule, else None.
+    ``segments`` are the ids of all segments it can reach, nested and unknown ones too.
     """
 
-    __slots__ = ("evaluate", "key", "name", "segments")
+    __slots__ = ("evaluate", "key", "name", "same", "segments")
 
     def __init__(self, raw: Mapping[str, Any], evaluate: Evaluate, segments: frozenset[str]) -> None:
         self.key: str = raw["key"]
         self.name: str | None = raw.get("name")
         # A function in a slot, not a method: one call less for every evaluation.
         self.evaluate: Evaluate = evaluate
+        self.same = evaluate.outcome if isinstance(evaluate, Always) else None
         self.segments = segments
 
 

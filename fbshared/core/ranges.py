@@ -26,6 +26,18 @@ _EVERYONE = (_NOWHERE, END + 2)
 _NEARLY_ALL = 1 - 1e-5
 
 
+class Always:
+    """Gives everybody the same outcome."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+    def __call__(self, key: str, user: Mapping[str, Any]) -> Outcome:
+        return self.outcome
+
+
 def choice_of(rule: object, variations: Variations, reason: str) -> Choice:
     """The variation that a rule's ranges give a user; none of them may."""
     return _choice(rule, variations, reason, last=False)
@@ -57,7 +69,7 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
         return lambda key, user: None
     start, end, outcome, counted_below, _ = ranges[0]
     if (start, end) == _EVERYONE and not counted_below:
-        return _failing if outcome is None else lambda key, user: outcome
+        return _failing if outcome is None else Always(outcome)
     return _by_place(variations.flag_key, rule.get("dispatchKey"), ranges)
 
 
