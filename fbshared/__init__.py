@@ -19,7 +19,9 @@ from fbshared.errors import (
     MessageError,
     RegionError,
 )
+from fbshared.flag_change_notification import FlagChangedListener, FlagChangedNotice
 from fbshared.singleton import get, set_config
+from fbshared.status_types import State, StateType
 
 __all__ = [
     "AllFlagStates",
@@ -30,9 +32,13 @@ __all__ = [
     "EvaluationError",
     "FBClient",
     "FBSharedError",
+    "FlagChangedListener",
+    "FlagChangedNotice",
     "HTTPConfig",
     "MessageError",
     "RegionError",
+    "State",
+    "StateType",
     "WebSocketConfig",
     "get",
     "set_config",

@@ -26,9 +26,11 @@ from fbshared.core.events import EVALUATION, IDENTIFY, IDENTIFY_TAIL, METRIC, me
 from fbshared.core.users import key_of
 from fbshared.core.wire import environment_id
 from fbshared.errors import ConfigError, FBSharedError
+from fbshared.flag_change_notification import FlagTracker
 from fbshared.member import Member
 from fbshared.members import join
 from fbshared.shm.control import PUBLICATION, SyncState
+from fbshared.update_status import DataUpdateStatusProvider
 from fbshared.view import Damaged
 from fbshared.wiring import member_settings
 
@@ -69,6 +71,8 @@ class FBClient:
         self._config = config
         self._settings = member_settings(config)
         self._closed = False
+        self._update_status_provider = DataUpdateStatusProvider(self._current)
+        self._flag_tracker = FlagTracker(self._current, self._look_up)
         self._member = join(self._settings)
         self._member.users.add(id(self))
         self._member.run()
@@ -212,6 +216,16 @@ class FBClient:
         """Whether this process holds the connection to FeatBit right now."""
         return self._member.leads
 
+    @property
+    def update_status_provider(self) -> DataUpdateStatusProvider:
+        """How current the data of this process is, and who is told when that changes."""
+        return self._update_status_provider
+
+    @property
+    def flag_tracker(self) -> FlagTracker:
+        """Who is told when a flag changes."""
+        return self._flag_tracker
+
     def stop(self, timeout: float = DEFAULT_STOP) -> None:
         """Leave within ``timeout`` seconds. Events that are not delivered by then stay for the next leader.
 
@@ -221,6 +235,8 @@ class FBClient:
         if self._closed:
             return
         self._closed = True
+        self._flag_tracker.close(deadline)
+        self._update_status_provider.close(deadline)
         member = self._member
         if not member.cell[0]:
             return  # the parent's, never used here
@@ -258,10 +274,24 @@ class FBClient:
         parent.drop()
         if not self._closed:
             member.run()
+            self._flag_tracker.go_on()
+            self._update_status_provider.go_on()
         return member
 
     def _evaluate(self, key: str, user: Mapping[str, Any]) -> Outcome | str:
-        """The outcome, or the reason why there is none."""
+        """The outcome, with its event sent, or the reason why there is none."""
+        outcome = self._outcome(key, user)
+        if isinstance(outcome, Outcome) and outcome.event is not None:
+            self._put(EVALUATION, user, outcome.event)
+        return outcome
+
+    def _look_up(self, key: str, user: Mapping[str, Any], default: Any) -> Any:
+        """As ``variation``, and no event tells of it."""
+        outcome = self._outcome(key, user)
+        return outcome.value() if isinstance(outcome, Outcome) else self._default(key, default)
+
+    def _outcome(self, key: str, user: Mapping[str, Any]) -> Outcome | str:
+        """The outcome, or the reason why there is none; no event."""
         try:
             member = self._current()
             view = member.view
@@ -281,8 +311,6 @@ class FBClient:
             if isinstance(flag, Damaged):
                 return ERROR
             outcome: Outcome = flag.evaluate(user_key, user)
-            if outcome.event is not None:
-                self._put(EVALUATION, user, outcome.event)
         except Exception as error:
             self._failed(error, key)
             return ERROR

@@ -172,6 +172,10 @@ class Member:
             return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
         return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
 
+    def report(self, word: int, what: str) -> None:
+        """Say that a publication cannot be read: counted, logged once, and the leader publishes again."""
+        self._damaged(word, what)
+
     def flush(self, timeout: float) -> bool:
         """Ask for delivery now; whether all that this process has put before is delivered within ``timeout``."""
         marks = [(ring, ring.head) for ring in list(self.outbox.rings.values())]

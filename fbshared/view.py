@@ -98,6 +98,10 @@ class View:
             view._keep(key, loader.flag(key))
         return view
 
+    def snapshot(self) -> Snapshot | None:
+        """What this is a view of, None before the first one; raises as ``load`` does. Keeping it keeps it mapped."""
+        return None if self._open is None else self._open()
+
     def load(self, key: str) -> CompiledFlag | Damaged | None:
         """A flag that was not used before; None where there is no such flag.
 

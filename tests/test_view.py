@@ -70,6 +70,7 @@ def test_an_empty_view() -> None:
 
     assert not view.ready
     assert view.load("plain") is None
+    assert view.snapshot() is None
     assert {} == view.all()
     assert {} == view.flags
 

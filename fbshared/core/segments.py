@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping
 from typing import Any
 
-from fbshared.core.conditions import Condition, broken, conditions_of, elements
+from fbshared.core.conditions import IN_SEGMENT, NOT_IN_SEGMENT, Condition, broken, conditions_of, elements
 from fbshared.core.operators import json_of
 from fbshared.errors import EvaluationError
+
+_BOTH = b"in segment"  # in the names of both operators
 
 
 class CompiledSegment:
@@ -87,6 +89,28 @@ def ids_of(value: object) -> list[str]:
         if isinstance(element, str):
             ids.append(element)
     return ids
+
+
+def may_refer(blob: bytes) -> bool:
+    """Whether a flag or a segment in msgpack can name any segment; far cheaper than looking."""
+    return _BOTH in blob
+
+
+def references(raw: Mapping[str, Any]) -> frozenset[str]:
+    """The ids of all segments that a flag's or a segment's own rules name."""
+    found: set[str] = set()
+    for rule in elements(raw.get("rules")) or ():
+        for condition in elements(rule.get("conditions") if isinstance(rule, dict) else None) or ():
+            if _is_membership(condition):
+                found.update(ids_of(condition.get("value")))
+    return frozenset(found)
+
+
+def _is_membership(condition: object) -> bool:
+    """Whether a condition asks for segments, as it is compiled: the property stands for a missing operator."""
+    if not isinstance(condition, dict) or "op" not in condition:
+        return False
+    return (condition["op"] or condition.get("property")) in (IN_SEGMENT, NOT_IN_SEGMENT)
 
 
 def _keys(raw: object) -> Container[str] | None:

@@ -16,9 +16,8 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 
-from fbshared import uwsgi
+from fbshared import afterwards, uwsgi
 from fbshared.core.model import EMPTY, Dataset
-from fbshared.leader import afterwards
 from fbshared.leader.election import Election, Term
 from fbshared.leader.leadership import DELIVERY, SYNC, DutySettings, Leadership
 from fbshared.leader.leaving import deliver_what_is_left

@@ -18,7 +18,7 @@ from fbshared.shm import files
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import RETIRED, SyncState
 from fbshared.shm.publisher import Publisher
-from fbshared.shm.region import OwnRing, Region
+from fbshared.shm.region import OwnRing, Region, now_ms
 
 __all__ = ["DELIVERY", "SYNC", "DutySettings", "Leadership"]
 
@@ -67,6 +67,7 @@ class Leadership:
         dataset, synced = _published(region) or seed
         control = region.control
         if control.sync_state == SyncState.OK:
+            control.sync_since = now_ms()
             control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
         self.sync = Sync(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
         self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import pytest
 
 from fbshared.core.evaluation import CompiledSegment, Compiler
-from fbshared.core.segments import ids_of
+from fbshared.core.segments import ids_of, may_refer, references
 from fbshared.errors import EvaluationError
 
 Raw = dict[str, Any]
@@ -225,3 +226,29 @@ def test_a_failing_loader_leaves_nothing_half_made(make_flag: Make, make_segment
 def test_ids(value: object, expected: list[str]) -> None:
     """The ids are the texts of a JSON list, up to what the reference would stumble over."""
     assert expected == ids_of(value)
+
+
+REFERENCES: list[tuple[Any, set[str]]] = [
+    ([rule(ABC, refers('["a","b"]')), rule(refers('["c"]', NOT_IN))], {"a", "b", "c"}),
+    ([rule(BAD, refers('["a"]')), {"conditions": 5}, None, {}, rule(refers('["b"]'))], {"a", "b"}),
+    ([rule({"op": IN, "value": '["a"]'}), rule({"op": NOT_IN, "property": "p", "value": '["b"]'})], {"a", "b"}),
+    ([rule({"op": "Equal", "property": IN, "value": '["a"]'})], set()),
+    ([rule({"property": IN, "value": '["a"]'}, {"op": ""}, "text")], set()),
+    ([rule(refers('["a", {}, "b"]'), refers("[")) | {"more": IN}], {"a"}),
+    ("text", set()),
+    (None, set()),
+]
+
+
+@pytest.mark.parametrize(("rules", "found"), REFERENCES)
+def test_references(make_flag: Make, rules: Any, found: set[str]) -> None:
+    """The segments that rules name are those that compiling them comes to; of a flag that is off, too."""
+    assert found == references({"rules": rules, "isEnabled": False})
+    assert found == Compiler(lambda name: None).flag(make_flag(rules=rules)).segments
+    assert may_refer(msgpack.packb(rules)) or not found
+    assert frozenset() == references({})
+
+
+def test_what_names_no_segment() -> None:
+    """An item without either operator is seen to name no segment without being decoded."""
+    assert not may_refer(msgpack.packb({"rules": [rule(ABC)]}))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fbshared.core import events
-from fbshared.core.model import FLAG
+from fbshared.core.model import FLAG, Dataset
 from fbshared.core.wire import insight_url
 from fbshared.leader import duty as duty_module
 from fbshared.leader.connection import ConnectionSettings
@@ -24,7 +24,7 @@ from fbshared.leader.leadership import DutySettings
 from fbshared.leader.sync import SyncSettings
 from fbshared.shm import files
 from fbshared.shm.bell import ring_bell
-from fbshared.shm.control import RETIRED, SyncState
+from fbshared.shm.control import RETIRED, SyncError, SyncState
 from fbshared.shm.region import OwnRing, Region, process_age, process_start, ring_name, snapshot_name
 from fbshared.shm.ring import HEADER, birth
 from fbshared.testing import FeatBitServer, flag
@@ -556,3 +556,20 @@ def test_dropping_touches_nothing(region: Region, server: FeatBitServer, make: M
     assert post.duty.leads
     assert region.control.leader_pid == os.getpid()
     assert server.connections[0].closed_at is None
+
+
+def test_sync_is_interrupted_since_the_takeover(server: FeatBitServer, region: Region, eventually: Eventually) -> None:
+    """A new leader that cannot connect shows since when sync is interrupted, and not when the former one began."""
+    server.refuse_handshake(503)
+    region.control.sync_state, region.control.sync_since = SyncState.OK, 1
+    post = Post(region, settings_for(server), (Dataset.of([]), True))
+    post.duty.start()
+
+    assert eventually(lambda: region.control.sync_error == SyncError.HANDSHAKE)
+
+    state, since = region.control.sync_state, region.control.sync_since
+    post.duty.stop(time.monotonic() + 10)
+    post.ring.file.close()
+
+    assert SyncState.INTERRUPTED == state
+    assert abs(since / 1000 - time.time()) < 60

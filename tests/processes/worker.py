@@ -22,6 +22,7 @@ import ways  # beside this file, and first: its fork hooks
 
 from fbshared import Config, FBClient, WebSocketConfig
 from fbshared.members import join
+from fbshared.watcher import watcher
 from fbshared.wiring import duty_settings, member_settings
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
@@ -41,6 +42,7 @@ class Here:
     """What this process has."""
 
     client: FBClient
+    ears: Any
     settings: dict[str, Any]
     running: "list[Loop]" = []  # noqa: RUF012 - one for the process
 
@@ -110,6 +112,63 @@ def if_pid(pid: int, name: str, arguments: list[Any]) -> Any:
 @command
 def leads() -> bool:
     return Here.client.is_leader
+
+
+@command
+def listen(key: str, user: str = "someone") -> None:
+    """Listen to a flag, to all flags and to the state."""
+    import listening  # beside this file
+
+    Here.ears = listening.Ears(Here.client, key, user_of(user))
+
+
+@command
+def listen_badly(kind: str) -> None:
+    """Add a listener that raises, or one that stops the client."""
+    import listening
+
+    Here.client.flag_tracker.add_flag_changed_listener(
+        listening.Bad() if kind == "raises" else listening.Stopping(Here.client)
+    )
+
+
+@command
+def heard(what: str, count: int = 0, seconds: float = 10.0) -> list[Any]:
+    """What listeners were told, as soon as that is so much, or after this time."""
+    deadline = time.monotonic() + seconds
+    while len(Here.ears.heard[what]) < count and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return list(Here.ears.heard[what])
+
+
+@command
+def wait_heard(what: str, last: Any, seconds: float = 10.0) -> list[Any]:
+    """What listeners were told, as soon as the last of it is this, or after this time."""
+    deadline = time.monotonic() + seconds
+    while Here.ears.heard[what][-1:] != [last] and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return list(Here.ears.heard[what])
+
+
+@command
+def forget() -> None:
+    """Let what was heard be as if nothing had been."""
+    for told in Here.ears.heard.values():
+        told.clear()
+
+
+@command
+def listen_no_more() -> None:
+    Here.ears.close()
+
+
+@command
+def state() -> list[Any]:
+    """The state, since when, the code that belongs to its error, and the age of the data."""
+    provider = Here.client.update_status_provider
+    now = provider.current_state
+    detail = 0 if now.error_track is None else now.error_track.detail
+    return [now.state_type.name, now.state_since, detail, provider.data_age]
 
 
 @command
@@ -191,6 +250,7 @@ def fork_in_c(times: int = 1) -> list[int]:
     """
     pids = []
     duty = Here.client._member._duty
+    watcher().pause()
     if duty is not None:
         duty.pause()
     for _ in range(times):
@@ -200,6 +260,7 @@ def fork_in_c(times: int = 1) -> list[int]:
         pids.append(pid)
     if duty is not None:
         duty.resume()
+    watcher().resume()
     return pids
 
 

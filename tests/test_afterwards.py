@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from fbshared.leader import afterwards
-from fbshared.leader.afterwards import around_forks, wait_until_gone
+from fbshared import afterwards
+from fbshared.afterwards import around_forks, wait_until_gone
 
 
 def test_a_thread_that_is_gone() -> None:
@@ -113,7 +113,7 @@ def test_a_safe_moment_in_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 FORKING = """
 import os, sys, threading, time, warnings
-from fbshared.leader import afterwards
+from fbshared import afterwards
 
 ended = []
 def before():
