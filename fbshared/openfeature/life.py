@@ -10,70 +10,93 @@ from openfeature.provider import ProviderStatus
 
 from fbshared.client import FBClient
 from fbshared.config import Config
-from fbshared.openfeature.watch import Seen, Watch, look
+from fbshared.openfeature.news import News, Seen, seen_of
 from fbshared.shm.forked import ForkCell
+from fbshared.uwsgi import why_no_threads
 
 __all__ = ["Life"]
 
 
 class Life:
-    """One initialization in one process, until its shutdown.
+    """One initialization until its shutdown.
+
+    Args:
+        source: a client, or the configuration that one is made of and stopped in the end.
+        on_status: told each status that the application does not know yet.
+        on_change: told the key of each flag that changed.
 
     Attributes:
         client: None before there is one.
-        heirs: the right to go on with it in a forked child, for one of the child's threads.
     """
 
-    def __init__(self, source: FBClient | Config, client: FBClient | None = None) -> None:
+    def __init__(
+        self, source: FBClient | Config, on_status: Callable[[Seen], None], on_change: Callable[[str], None]
+    ) -> None:
         self._cell = ForkCell()
         self._source = source
+        self._tell = on_status, on_change
         self._over = threading.Event()
-        self._watch: Watch | None = None
-        self.client = source if isinstance(source, FBClient) else client
-        self.heirs = [True]
+        self._news: News | None = None
+        self.client = source if isinstance(source, FBClient) else None
 
     @property
     def here(self) -> bool:
         """Whether this is the process that it began in."""
         return bool(self._cell.words[0])
 
-    @property
-    def shown(self) -> ProviderStatus:
-        """The status that the application knows of."""
-        return ProviderStatus.NOT_READY if self._watch is None else self._watch.shown
-
     def begin(self, seconds: float) -> Seen:
-        """What is to be seen as soon as there is data or a refusal, after ``seconds`` at most."""
+        """What is to be seen as soon as there is data or a refusal, after ``seconds`` at most; news are told on."""
         deadline, pause = time.monotonic() + seconds, 0.001
         client = self.client = self.client or self._made()
-        while (seen := look(client)).status is ProviderStatus.NOT_READY and time.monotonic() < deadline:
+        while (seen := seen_of(client)).status is ProviderStatus.NOT_READY and time.monotonic() < deadline:
             if self._over.wait(pause):
                 break
             pause = min(pause * 1.5, 0.02)
-        if self._over.is_set() and isinstance(self._source, Config):
-            client.stop()  # whoever shut this down may have found no client yet
+        self._listen(client, seen.status)
+        seen = self._seen_again(client)
+        if self._over.is_set():  # whoever shut this down may have found no client yet
+            self.close()
         return seen
 
-    def watch(
-        self,
-        shown: ProviderStatus,
-        on_status: Callable[[Seen], None],
-        on_change: Callable[[list[str] | None], None],
-    ) -> None:
-        """Tell of what differs from the status shown, from now on."""
-        if self.client is not None:
-            self._watch = Watch(self.client, shown, on_status, on_change)
-            self._watch.start()
-            if self._over.is_set():  # meanwhile
-                self._watch.stop()
+    def go_on_here(self) -> None:
+        """In a forked child: listen here too. A client does that when it is first called, but one that has no data
+        yet is not called."""
+        self._cell = ForkCell()
+        client = self.client = self.client or self._made()
+        client.initialize  # noqa: B018 - the call is what it needs
+        if self._news is None:  # a thread of the parent was about to
+            news = self._listen(client, ProviderStatus.NOT_READY)
+            self._beside(news.catch_up)
 
-    def close(self, *, stop: bool) -> None:
-        """End what was begun; ``stop`` the client too."""
+    def close(self) -> None:
+        """End what was begun."""
         self._over.set()
-        if self.here and self._watch is not None:
-            self._watch.stop()
-        if stop and self.client is not None:
-            self.client.stop()
+        client, news = self.client, self._news
+        if client is not None and news is not None:
+            news.end()
+        if client is not None and client is not self._source:
+            client.stop()
+
+    def _listen(self, client: FBClient, shown: ProviderStatus) -> News:
+        self._news = news = News(client, shown, *self._tell)
+        news.begin()
+        return news
+
+    def _seen_again(self, client: FBClient) -> Seen:
+        """What is to be seen now that news are told: what came just before is none."""
+        assert self._news is not None
+        seen = seen_of(client)
+        # Where there is no data yet, the SDK shows an error as soon as it is told.
+        self._news.shown = ProviderStatus.ERROR if seen.status is ProviderStatus.NOT_READY else seen.status
+        return seen
+
+    def _beside(self, step: Callable[[], None]) -> None:
+        """Not in a thread that evaluates: the SDK takes locks to send an event, and a child may have inherited them
+        from a thread that it has not."""
+        if why_no_threads():
+            step()
+        else:
+            threading.Thread(target=step, name="fbshared-openfeature", daemon=True).start()
 
     def _made(self) -> FBClient:
         assert isinstance(self._source, Config)

@@ -23,7 +23,7 @@ from fbshared.errors import ConfigError
 from fbshared.openfeature.context import user_of
 from fbshared.openfeature.details import failed, resolved
 from fbshared.openfeature.life import Life
-from fbshared.openfeature.watch import Seen
+from fbshared.openfeature.news import Seen
 
 __all__ = ["FeatBitProvider"]
 
@@ -36,7 +36,7 @@ class FeatBitProvider(AbstractProvider):
     """Evaluates FeatBit flags for OpenFeature.
 
     It sends PROVIDER_READY, PROVIDER_STALE while the connection to FeatBit is interrupted, PROVIDER_ERROR when FeatBit
-    refuses the environment, and PROVIDER_CONFIGURATION_CHANGED with the keys of changed flags, from every process
+    refuses the environment, and PROVIDER_CONFIGURATION_CHANGED with the key of each changed flag, from every process
     that evaluates. Evaluation goes on with the last data through all of these. Only a refusal before there was any
     data is fatal, until FeatBit accepts.
 
@@ -81,14 +81,11 @@ class FeatBitProvider(AbstractProvider):
             ProviderFatalError: FeatBit refuses the environment.
             RegionError: the shared directory cannot be used.
         """
-        before, life = self._life, Life(self._source)
+        before, life = self._life, Life(self._source, self._send_status, self._send_change)
         self._life = life
         if before is not None:
-            before.close(stop=isinstance(self._source, Config))
+            before.close()
         seen = life.begin(self._start_wait)
-        # Where there is no data yet, the SDK shows an error as soon as this has raised.
-        shown = ProviderStatus.ERROR if seen.status is ProviderStatus.NOT_READY else seen.status
-        life.watch(shown, self._send_status, self._send_changes)
         if seen.status is ProviderStatus.NOT_READY:
             raise ProviderNotReadyError(seen.message)
         if seen.status is ProviderStatus.FATAL:
@@ -98,7 +95,7 @@ class FeatBitProvider(AbstractProvider):
         """End the events, and stop the client if it was made here. ``initialize`` may be called again."""
         life, self._life = self._life, None
         if life is not None:
-            life.close(stop=isinstance(self._source, Config))
+            life.close()
 
     def get_metadata(self) -> Metadata:
         """The provider's name."""
@@ -110,11 +107,13 @@ class FeatBitProvider(AbstractProvider):
         # would for ever in a child that was forked while a thread of the parent initialized it.
         life = self._life
         if life is not None and not life.here:
-            self._in_child(life)
+            try:
+                life.go_on_here()
+            except Exception as error:  # noqa: BLE001 - evaluating never raises
+                log.warning("the provider sends no events from this process: %s", type(error).__name__)
         return []
 
     def _send_status(self, seen: Seen) -> None:
-        """Send the event that belongs to a status."""
         if seen.status is ProviderStatus.READY:
             self.emit_provider_ready(ProviderEventDetails())
         elif seen.status is ProviderStatus.STALE:
@@ -124,23 +123,8 @@ class FeatBitProvider(AbstractProvider):
             code = ErrorCode.PROVIDER_FATAL if fatal else ErrorCode.GENERAL
             self.emit_provider_error(ProviderEventDetails(message=seen.message, error_code=code))
 
-    def _send_changes(self, keys: list[str] | None) -> None:
-        """Send the event of changed flags; None where any may have changed."""
-        self.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=keys))
-
-    def _in_child(self, parents: Life) -> None:
-        """Threads do not come along into a child: look for changes in this process too."""
-        try:
-            parents.heirs.pop()
-        except IndexError:
-            return  # another thread is at it
-        life = Life(self._source, parents.client)
-        self._life = life
-        try:
-            life.begin(0)
-            life.watch(parents.shown, self._send_status, self._send_changes)
-        except Exception as error:  # noqa: BLE001 - evaluating never raises
-            log.warning("the provider sends no events from this process: %s", type(error).__name__)
+    def _send_change(self, key: str) -> None:
+        self.emit_provider_configuration_changed(ProviderEventDetails(flags_changed=[key]))
 
     # -- evaluation ------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Registers a provider, forks a child, and lets the child say what it sees, a line of JSON at a time.
 
-Run as ``python forking.py SECRET EVENT_URL STREAMING_URL SOURCE``. The source is ``config``, ``client``, or
-``unready`` for a child that is forked while a thread of its parent waits for data.
+Run as ``python forking.py SECRET EVENT_URL STREAMING_URL SOURCE``. The source is ``config`` or ``client``; with
+``unready`` the child is forked while a thread of its parent waits for data, and with ``late`` it does nothing before
+its parent has data.
 """
 
 import json
@@ -33,7 +34,7 @@ def until(condition: Callable[[], object]) -> bool:
     return bool(condition())
 
 
-def child(provider: FeatBitProvider) -> None:
+def child() -> None:
     """Begin with nothing but an evaluation, as a web server's worker does."""
     client = api.get_client()
     somebody = EvaluationContext("child")
@@ -51,27 +52,32 @@ def child(provider: FeatBitProvider) -> None:
     say(value=value(), changed=changed)
     say(stale=until(lambda: client.get_provider_status() is ProviderStatus.STALE), value=value())
     api.shutdown()
-    ours = {thread.name for thread in threading.enumerate() if thread.name.startswith("fbshared")}
-    say(left=sorted(ours), client=provider.client is not None)
+    say(quiet=until(lambda: all(thread.name != "fbshared-listeners" for thread in threading.enumerate())))
 
 
 def main() -> None:
     urls, source = sys.argv[1:4], sys.argv[4]
     config = Config(*urls, streaming_first_retry_delay=0.05, events_flush_interval=0.02)
     provider = FeatBitProvider(FBClient(config) if source == "client" else config)
-    if source == "unready":
+    if source in ("unready", "late"):
         api.set_provider(provider)
         until(lambda: provider.client)
     else:
         api.set_provider_and_wait(provider)
+    reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            child(provider)
+            os.read(reading, 1)
+            child()
             code = 0
         finally:
             os._exit(code)
+    if source == "late":
+        say(forked=True)
+        until(lambda: api.get_client().get_provider_status() is ProviderStatus.READY)
+    os.write(writing, b"!")
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     api.shutdown()
     sys.exit(status)

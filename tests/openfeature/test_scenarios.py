@@ -47,6 +47,7 @@ EVENTS = {
     "error": ProviderEvent.PROVIDER_ERROR,
     "change": ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
 }
+OURS = {"fbshared", "fbshared-listeners", "fbshared-openfeature"}
 ENTRY = r'key "(?P<key>.*)" and value "(?P<value>[^"]*)"( of type "(?P<kind>\w+)")?'
 SOMEBODY = EvaluationContext("somebody")  # FeatBit needs a targeting key
 
@@ -231,9 +232,7 @@ def _(world: World) -> None:
     assert world.provider is not None
     assert world.provider.client is None
     assert "PROVIDER_NOT_READY" == world.provider.resolve_boolean_details("boolean-flag", False, SOMEBODY).error_code
-    assert [] == [
-        thread.name for thread in threading.enumerate() if thread.name in ("fbshared", "fbshared-openfeature")
-    ]
+    assert eventually(lambda: all(thread.name not in OURS for thread in threading.enumerate()))
 
 
 @then(parsers.re(r'the provider status should be "(?P<status>\w+)"'))
