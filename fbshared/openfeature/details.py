@@ -1,18 +1,18 @@
 """FeatBit's answers in OpenFeature's words.
 
-=========================================  ================================================
-FeatBit says                               reason, or error code
-=========================================  ================================================
-``flag off``                               DISABLED, with the value of the flag when it is off
-``target match``, ``rule match``           TARGETING_MATCH
-``fall through all rules``                 STATIC where the flag has neither targets nor rules and one value
-                                           for everybody, else DEFAULT
-``client not ready``                       PROVIDER_NOT_READY
-``flag not found``                         FLAG_NOT_FOUND
-``user not specified``                     TARGETING_KEY_MISSING
-``error in evaluation``                    GENERAL
-a value of another type                    TYPE_MISMATCH
-=========================================  ================================================
+===========================  ==============================================================================
+FeatBit says                 reason, or error code
+===========================  ==============================================================================
+``flag off``                 DISABLED, with the value that the flag has when it is off
+``target match``             TARGETING_MATCH
+``rule match``               TARGETING_MATCH
+``fall through all rules``   STATIC where no target, rule or percentage stands before the value, else DEFAULT
+``client not ready``         PROVIDER_NOT_READY
+``flag not found``           FLAG_NOT_FOUND
+``user not specified``       TARGETING_KEY_MISSING
+``error in evaluation``      GENERAL
+a value of another type      TYPE_MISMATCH
+===========================  ==============================================================================
 
 The variant is the variation's id. The flag metadata has ``featbit.reason``, FeatBit's own words, and for a value
 ``featbit.variation_id`` and ``featbit.flag_name``.

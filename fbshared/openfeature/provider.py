@@ -40,7 +40,9 @@ class FeatBitProvider(AbstractProvider):
     that evaluates. Evaluation goes on with the last data through all of these. Only a refusal before there was any
     data is fatal, until FeatBit accepts.
 
-    In a forked child the status is as in its parent, and the events begin with the child's first evaluation.
+    In a forked child the status is as in its parent, and the events begin with the child's first evaluation. The SDK
+    calls handlers from threads that it keeps; in a child whose parent had some, it leaves as many events waiting until
+    the next one.
 
     Defaults of the configuration play no part: the SDK answers with the default of the call.
 

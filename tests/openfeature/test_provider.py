@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -154,8 +157,6 @@ def test_an_evil_context(client: OpenFeatureClient, caplog: pytest.LogCaptureFix
 
 def test_configured_defaults_play_no_part(config: Config) -> None:
     """On an error the default of the call is the answer, as everywhere in OpenFeature."""
-    from dataclasses import replace
-
     api.set_provider_and_wait(FeatBitProvider(replace(config, defaults={"no-such-flag": True})))
     details = api.get_client().get_boolean_details("no-such-flag", False, ADA)
 
@@ -245,3 +246,14 @@ def test_the_same_from_many_threads(client: OpenFeatureClient) -> None:
 
     assert [] == wrong
     assert 1 == watching()
+
+
+def test_without_the_sdk() -> None:
+    """Where the extra is missing, the error says what to install."""
+    code = "import sys; sys.modules['openfeature'] = None; import fbshared.openfeature"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+    assert 1 == done.returncode
+    assert "ModuleNotFoundError: fbshared.openfeature needs openfeature-sdk: pip install 'fbshared[openfeature]'" in (
+        done.stderr
+    )
