@@ -21,9 +21,13 @@ __all__ = ["duty_settings", "member_settings", "settings_word"]
 
 def member_settings(config: Config) -> MemberSettings:
     """Where this configuration's region is, and how it is led."""
-    digest = region_digest(config.env_secret, config.streaming_url.rstrip("/"), config.event_url.rstrip("/"))
+    source = config.data_source
+    origin = config.streaming_url.rstrip("/") if source is None else f"source {source.name}"
+    secret = config.env_secret if config.event_url else ""  # not needed, so who has one meets who has none
+    digest = region_digest(secret, origin, config.event_url.rstrip("/"))
     lead = (lambda: duty_settings(config)) if config.role == "auto" else None
-    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config))
+    silent = not config.event_url
+    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config), silent)
 
 
 def settings_word(config: Config) -> int:
@@ -75,6 +79,7 @@ def duty_settings(config: Config) -> DutySettings:
                 user_agent=user_agent, timeout=socket.timeout, sslopt=socket.sslopt, proxy=proxy
             ),
             first_retry=config.streaming_first_retry_delay,
+            source=config.data_source,
         ),
         delivery=DeliverySettings(
             url=insight_url(config.event_url),

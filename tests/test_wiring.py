@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fbshared import Config, HTTPConfig, WebSocketConfig
+from fbshared import Config, FileDataSource, HTTPConfig, WebSocketConfig
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 from fbshared.wiring import member_settings, settings_word
 
@@ -82,3 +82,14 @@ def test_the_role_stands_beside_the_settings() -> None:
 def test_a_member_shows_them() -> None:
     """What is shown is part of a member's settings."""
     assert word() == member_settings(Config(SECRET, "http://localhost:1", "ws://localhost:1")).shown
+
+
+def test_who_meets_at_a_file() -> None:
+    """Processes with one file and one address for events, or none: then a secret makes no difference."""
+    source = FileDataSource("flags.json")
+    one = member_settings(Config(data_source=source))
+
+    assert one.digest == member_settings(Config(SECRET, streaming_url="x", data_source=source)).digest
+    assert one.digest != member_settings(Config(SECRET, "http://a.b", data_source=source)).digest
+    assert one.digest != member_settings(Config(data_source=FileDataSource("other.json"))).digest
+    assert (True, False) == (one.silent, member_settings(Config(SECRET, "http://a.b", data_source=source)).silent)
