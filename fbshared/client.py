@@ -37,7 +37,7 @@ from fbshared.shm.control import PUBLICATION, SyncState
 from fbshared.typed import TypedVariations
 from fbshared.update_status import DataUpdateStatusProvider
 from fbshared.view import Damaged
-from fbshared.wiring import member_settings
+from fbshared.wiring import compare, member_settings
 
 __all__ = ["FBClient"]
 
@@ -280,7 +280,9 @@ class FBClient(TypedVariations, AsyncLife, OfflineLife):
         if config.env_secret and environment_id(config.env_secret) is None:
             log.warning("env_secret does not look like a secret that FeatBit made")
         self._settings = member_settings(config)
-        return join(self._settings)
+        member = join(self._settings)
+        compare(member, config)
+        return member
 
     def _current(self) -> Member | OfflineMember:
         member = self._member
@@ -291,6 +293,7 @@ class FBClient(TypedVariations, AsyncLife, OfflineLife):
         parent = self._member
         assert isinstance(parent, Member)  # no fork empties an offline one's cell
         member = join(self._settings, parent)
+        compare(member, self._config)
         member.users.add(id(self))
         self._member = member
         parent.drop()
