@@ -55,10 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fbshared {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    agent = commands.add_parser("agent", help="lead and nothing else, in the foreground")
+    agent = commands.add_parser("agent", help="lead and nothing else, in the foreground", epilog=_AGENT)
     agent.add_argument("--event-url", help="where events go ($FBSHARED_EVENT_URL)")
     agent.add_argument("--streaming-url", help="where data comes from ($FBSHARED_STREAMING_URL)")
     agent.add_argument("--secret-file", type=Path, help="a file that holds the secret ($FBSHARED_ENV_SECRET)")
+    agent.add_argument("--data-file", type=Path, help="a bootstrap to watch instead of a URL ($FBSHARED_DATA_FILE)")
     agent.add_argument("--directory", type=Path, help="where the region lives ($FBSHARED_DIR or the default)")
     agent.set_defaults(command=_agent)
 
@@ -80,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_AGENT = "All other settings come from environment variables, as in Config.from_env."
+
+
 def _need(*modules: str, extra: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -88,22 +92,20 @@ def _need(*modules: str, extra: str) -> None:
 
 def _agent(options: argparse.Namespace) -> int:
     # The secret is no argument of its own: everybody on the host can read those.
-    try:
-        file = options.secret_file
-        secret = file.read_text().strip() if file else os.environ.get("FBSHARED_ENV_SECRET")
-    except UnicodeDecodeError as error:
-        raise UnusableError(f"{options.secret_file} holds no text") from error
-    if not secret:
-        raise UnusableError("no secret: set FBSHARED_ENV_SECRET or give --secret-file")
+    given = {
+        "FBSHARED_ENV_SECRET_FILE": options.secret_file,
+        "FBSHARED_EVENT_URL": options.event_url,
+        "FBSHARED_STREAMING_URL": options.streaming_url,
+        "FBSHARED_DATA_FILE": options.data_file,
+        "FBSHARED_DIR": options.directory,
+    }
+    environ = os.environ | {name: str(value) for name, value in given.items() if value}
+    if options.secret_file:
+        environ.pop("FBSHARED_ENV_SECRET", None)
+    # An application's settings say "follower" where an agent runs beside it.
+    config = Config.from_env(environ, role="auto")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    run_agent(
-        Config(
-            secret,
-            options.event_url or os.environ.get("FBSHARED_EVENT_URL", ""),
-            options.streaming_url or os.environ.get("FBSHARED_STREAMING_URL", ""),
-            directory=options.directory,
-        )
-    )
+    run_agent(config)
     return WELL
 
 
