@@ -19,6 +19,7 @@ from fbshared import __version__
 from fbshared.agent import run_agent
 from fbshared.config import Config
 from fbshared.errors import FBSharedError
+from fbshared.sources import FileWatch
 from fbshared.status import RegionStatus, read_regions
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     serve = commands.add_parser("serve", help="run a local FeatBit server for development")
-    serve.add_argument("file", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON)")
+    serve.add_argument("file", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON); changes of it are pushed")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     serve.add_argument("--port", type=int, default=0, help="the port to listen on (any free one)")
     serve.add_argument("--secret", help="the environment secret to expect (a new one)")
@@ -131,8 +132,9 @@ def _serve(options: argparse.Namespace) -> int:
         raise UnusableError(error) from error
     with server:
         _print_address(options.file, server)
-        log = ServerLog(server)
+        log, edits = ServerLog(server), FileEdits(server, options.file)
         while not stopping.wait(0.2):
+            edits.push()
             log.print_news()
         log.print_news()
     print("stopped", flush=True)
@@ -146,6 +148,38 @@ def _print_address(file: Path, server: "FeatBitServer") -> None:
     print(f"streaming_url  {server.streaming_url}")
     print(f"event_url      {server.event_url}")
     print("Stop with Ctrl-C.", flush=True)
+
+
+class FileEdits:
+    """What somebody changes in the served file."""
+
+    def __init__(self, server: "FeatBitServer", file: Path) -> None:
+        self._server = server
+        self._file = file
+        self._watch = FileWatch(file)
+        self._trouble = self._told = ""
+
+    def push(self) -> None:
+        """Push every changed item, or say once why the file cannot be used."""
+        before = self._trouble
+        try:
+            content = self._watch.changed()
+            if content is not None:
+                self._trouble = self._told = ""
+                self._adopt(content)
+        except (OSError, ValueError) as error:
+            self._trouble = str(error)
+        # Once is no trouble: somebody may be in the middle of writing it.
+        if self._trouble == before != self._told:
+            self._told = self._trouble
+            print(f"{self._file.name} is not used, the former data stays: {self._trouble}", flush=True)
+
+    def _adopt(self, content: bytes) -> None:
+        data = json.loads(content)
+        if not isinstance(data, dict):
+            raise ValueError("it holds no object")
+        for name in self._server.adopt(data):
+            print(f"{self._file.name}: {name} changed", flush=True)
 
 
 class ServerLog:
