@@ -120,7 +120,7 @@ def test_the_readme_has_two_commands_of_one_line() -> None:
         ("fbclient", ["Config", "FBClient", "get", "set_config", "start_wait"]),
         ("fbclient.client", ["FBClient"]),
         ("fbclient.config", ["Config", "HTTPConfig", "WebSocketConfig"]),
-        ("fbclient.common_types", ["AllFlagStates", "EvalDetail"]),
+        ("fbclient.common_types", ["AllFlagStates", "EvalDetail", "FBUser"]),
     ],
 )
 def test_the_reference_s_import_paths(module: str, names: list[str]) -> None:
