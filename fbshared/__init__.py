@@ -23,6 +23,7 @@ from fbshared.errors import (
 )
 from fbshared.flag_change_notification import FlagChangedListener, FlagChangedNotice
 from fbshared.singleton import get, set_config
+from fbshared.sources import DataSource, FileDataSource
 from fbshared.status_types import State, StateType
 
 __all__ = [
@@ -30,11 +31,13 @@ __all__ = [
     "Config",
     "ConfigError",
     "CorruptError",
+    "DataSource",
     "EvalDetail",
     "EvaluationError",
     "FBClient",
     "FBSharedError",
     "FBUser",
+    "FileDataSource",
     "FlagChangedListener",
     "FlagChangedNotice",
     "HTTPConfig",

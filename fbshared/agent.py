@@ -14,6 +14,7 @@ import threading
 
 from fbshared.client import FBClient
 from fbshared.config import Config
+from fbshared.errors import ConfigError
 
 __all__ = ["run_agent"]
 
@@ -26,8 +27,11 @@ def run_agent(config: Config) -> None:
     """Lead, or stand by while another process leads, until a signal ends it.
 
     Raises:
+        ConfigError: it is to be offline.
         RegionError: the shared directory cannot be used.
     """
+    if config.offline:
+        raise ConfigError("offline must be false for an agent: it would lead nothing")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

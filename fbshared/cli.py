@@ -19,6 +19,7 @@ from fbshared import __version__
 from fbshared.agent import run_agent
 from fbshared.config import Config
 from fbshared.errors import FBSharedError
+from fbshared.sources import FileWatch
 from fbshared.status import RegionStatus, read_regions
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fbshared {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    agent = commands.add_parser("agent", help="lead and nothing else, in the foreground")
+    agent = commands.add_parser("agent", help="lead and nothing else, in the foreground", epilog=_AGENT)
     agent.add_argument("--event-url", help="where events go ($FBSHARED_EVENT_URL)")
     agent.add_argument("--streaming-url", help="where data comes from ($FBSHARED_STREAMING_URL)")
     agent.add_argument("--secret-file", type=Path, help="a file that holds the secret ($FBSHARED_ENV_SECRET)")
+    agent.add_argument("--data-file", type=Path, help="a bootstrap to watch instead of a URL ($FBSHARED_DATA_FILE)")
     agent.add_argument("--directory", type=Path, help="where the region lives ($FBSHARED_DIR or the default)")
     agent.set_defaults(command=_agent)
 
@@ -67,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     serve = commands.add_parser("serve", help="run a local FeatBit server for development")
-    serve.add_argument("file", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON)")
+    serve.add_argument("file", type=Path, metavar="FILE", help="a FeatBit bootstrap (JSON); changes of it are pushed")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     serve.add_argument("--port", type=int, default=0, help="the port to listen on (any free one)")
     serve.add_argument("--secret", help="the environment secret to expect (a new one)")
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_AGENT = "All other settings come from environment variables, as in Config.from_env."
+
+
 def _need(*modules: str, extra: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -88,22 +93,20 @@ def _need(*modules: str, extra: str) -> None:
 
 def _agent(options: argparse.Namespace) -> int:
     # The secret is no argument of its own: everybody on the host can read those.
-    try:
-        file = options.secret_file
-        secret = file.read_text().strip() if file else os.environ.get("FBSHARED_ENV_SECRET")
-    except UnicodeDecodeError as error:
-        raise UnusableError(f"{options.secret_file} holds no text") from error
-    if not secret:
-        raise UnusableError("no secret: set FBSHARED_ENV_SECRET or give --secret-file")
+    given = {
+        "FBSHARED_ENV_SECRET_FILE": options.secret_file,
+        "FBSHARED_EVENT_URL": options.event_url,
+        "FBSHARED_STREAMING_URL": options.streaming_url,
+        "FBSHARED_DATA_FILE": options.data_file,
+        "FBSHARED_DIR": options.directory,
+    }
+    environ = os.environ | {name: str(value) for name, value in given.items() if value}
+    if options.secret_file:
+        environ.pop("FBSHARED_ENV_SECRET", None)
+    # An application's settings say "follower" where an agent runs beside it.
+    config = Config.from_env(environ, role="auto")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    run_agent(
-        Config(
-            secret,
-            options.event_url or os.environ.get("FBSHARED_EVENT_URL", ""),
-            options.streaming_url or os.environ.get("FBSHARED_STREAMING_URL", ""),
-            directory=options.directory,
-        )
-    )
+    run_agent(config)
     return WELL
 
 
@@ -129,8 +132,9 @@ def _serve(options: argparse.Namespace) -> int:
         raise UnusableError(error) from error
     with server:
         _print_address(options.file, server)
-        log = ServerLog(server)
+        log, edits = ServerLog(server), FileEdits(server, options.file)
         while not stopping.wait(0.2):
+            edits.push()
             log.print_news()
         log.print_news()
     print("stopped", flush=True)
@@ -144,6 +148,38 @@ def _print_address(file: Path, server: "FeatBitServer") -> None:
     print(f"streaming_url  {server.streaming_url}")
     print(f"event_url      {server.event_url}")
     print("Stop with Ctrl-C.", flush=True)
+
+
+class FileEdits:
+    """What somebody changes in the served file."""
+
+    def __init__(self, server: "FeatBitServer", file: Path) -> None:
+        self._server = server
+        self._file = file
+        self._watch = FileWatch(file)
+        self._trouble = self._told = ""
+
+    def push(self) -> None:
+        """Push every changed item, or say once why the file cannot be used."""
+        before = self._trouble
+        try:
+            content = self._watch.changed()
+            if content is not None:
+                self._trouble = self._told = ""
+                self._adopt(content)
+        except (OSError, ValueError) as error:
+            self._trouble = str(error)
+        # Once is no trouble: somebody may be in the middle of writing it.
+        if self._trouble == before != self._told:
+            self._told = self._trouble
+            print(f"{self._file.name} is not used, the former data stays: {self._trouble}", flush=True)
+
+    def _adopt(self, content: bytes) -> None:
+        data = json.loads(content)
+        if not isinstance(data, dict):
+            raise ValueError("it holds no object")
+        for name in self._server.adopt(data):
+            print(f"{self._file.name}: {name} changed", flush=True)
 
 
 class ServerLog:

@@ -32,11 +32,12 @@ from fbshared.errors import ConfigError, FBSharedError
 from fbshared.flag_change_notification import FlagTracker
 from fbshared.member import Member
 from fbshared.members import join
+from fbshared.offline import OfflineLife, OfflineMember
 from fbshared.shm.control import PUBLICATION, SyncState
 from fbshared.typed import TypedVariations
 from fbshared.update_status import DataUpdateStatusProvider
 from fbshared.view import Damaged
-from fbshared.wiring import member_settings
+from fbshared.wiring import compare, member_settings
 
 __all__ = ["FBClient"]
 
@@ -45,7 +46,7 @@ log = logging.getLogger("fbshared")
 DEFAULT_STOP = 5.0
 
 
-class FBClient(TypedVariations, AsyncLife):
+class FBClient(TypedVariations, AsyncLife, OfflineLife):
     """Evaluates the flags of one environment.
 
     Make one for each environment, where the application starts: at import, in the parent of workers, anywhere. It
@@ -70,17 +71,14 @@ class FBClient(TypedVariations, AsyncLife):
             usable = False
         if not usable:
             raise ConfigError(f"start_wait must be a number of seconds, not {start_wait!r}")
-        if environment_id(config.env_secret) is None:
-            log.warning("env_secret does not look like a secret that FeatBit made")
         self._config = config
-        self._settings = member_settings(config)
         self._closed = False
         self._update_status_provider = DataUpdateStatusProvider(self._current)
         self._flag_tracker = FlagTracker(self._current, self._look_up)
-        self._member = join(self._settings)
+        self._member = OfflineMember() if config.offline else self._joined()
         self._member.users.add(id(self))
         self._member.run()
-        if start_wait > 0 and not self._wait(start_wait):
+        if start_wait > 0 and not config.offline and not self._wait(start_wait):
             log.warning("there is no data yet; evaluations answer their default until there is")
 
     # -- evaluation ------------------------------------------------------------------------------------------
@@ -268,23 +266,34 @@ class FBClient(TypedVariations, AsyncLife):
     ) -> None:
         self.stop()
 
-    def __reduce__(self) -> tuple[type[FBClient], tuple[Config, float]]:
-        """Handed to another process by pickling, it is a client of the same region there."""
-        return type(self), (self._config, 0.0)
+    def __reduce__(self) -> tuple[type[FBClient], tuple[Config, float], str | bytes | None]:
+        """Handed to another process by pickling, it is a client of the same region there, or has the same bootstrap."""
+        return type(self), (self._config, 0.0), getattr(self._member, "text", None)
 
     def __repr__(self) -> str:
         return f"FBClient(environment={environment_id(self._config.env_secret)!r}, leader={self.is_leader})"
 
     # -- inside ----------------------------------------------------------------------------------------------
 
-    def _current(self) -> Member:
+    def _joined(self) -> Member:
+        config = self._config
+        if config.env_secret and environment_id(config.env_secret) is None:
+            log.warning("env_secret does not look like a secret that FeatBit made")
+        self._settings = member_settings(config)
+        member = join(self._settings)
+        compare(member, config)
+        return member
+
+    def _current(self) -> Member | OfflineMember:
         member = self._member
         return member if member.cell[0] else self._in_child()
 
     def _in_child(self) -> Member:
         """This process was forked: take a membership of its own, beginning with what the parent had seen."""
         parent = self._member
+        assert isinstance(parent, Member)  # no fork empties an offline one's cell
         member = join(self._settings, parent)
+        compare(member, self._config)
         member.users.add(id(self))
         self._member = member
         parent.drop()
@@ -339,7 +348,7 @@ class FBClient(TypedVariations, AsyncLife):
 
     def _default(self, key: str, default: Any) -> Any:
         try:
-            return self._config.defaults.get(key, default)
+            return self._config.get_default_value(key, default)
         except Exception:  # a key that is no key
             return default
 

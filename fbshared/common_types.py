@@ -8,6 +8,7 @@ from collections.abc import Callable, KeysView, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
 from fbshared.core.evaluation import FLAG_NOT_FOUND, Outcome
+from fbshared.core.prepared import FBUser
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # a default: who writes ``EvalDetail`` alone means any value
@@ -18,7 +19,7 @@ else:
 
     Value = TypeVar("Value")
 
-__all__ = ["AllFlagStates", "EvalDetail", "no_value"]
+__all__ = ["AllFlagStates", "EvalDetail", "FBUser", "no_value"]
 
 FLAG_KEY_UNKNOWN = "flag key unknown"
 FLAG_NAME_UNKNOWN = "flag name unknown"

@@ -7,12 +7,16 @@ import os
 import tempfile
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from fbshared.checks import masked, refuse_parts, require_source, tell_once
+from fbshared.core.wire import insight_url
+from fbshared.environ import in_variables, parts_of, read_environ
 from fbshared.errors import ConfigError, RegionError
+from fbshared.sources import DataSource
 
 __all__ = ["Config", "HTTPConfig", "WebSocketConfig", "require_config"]
 
@@ -59,7 +63,7 @@ def _login(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be a pair of user and password")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class WebSocketConfig:
     """How the leader's websocket is made.
 
@@ -71,7 +75,7 @@ class WebSocketConfig:
     """
 
     timeout: float = 5.0
-    sslopt: Mapping[str, Any] | None = None
+    sslopt: Mapping[str, Any] | None = field(default=None, repr=False)
     proxy_type: Literal["http", "socks4", "socks4a", "socks5", "socks5h"] | None = None
     proxy_host: str | None = None
     proxy_port: str | int | None = None
@@ -91,8 +95,11 @@ class WebSocketConfig:
         if self.proxy_port is not None and (not port.isdecimal() or not 0 < int(port) < 65536):
             raise ConfigError(f"websocket.proxy_port is no port: {self.proxy_port!r}")
 
+    def __repr__(self) -> str:
+        return masked(self)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, slots=True)
 class HTTPConfig:
     """How the leader delivers events.
 
@@ -107,7 +114,7 @@ class HTTPConfig:
 
     connect_timeout: float = 5.0
     read_timeout: float = 10.0
-    http_proxy: str | None = field(default=None, repr=False)
+    http_proxy: str | None = None
     http_proxy_auth: tuple[str, str] | None = field(default=None, repr=False)
     ca_certs: str | None = None
     cert_file: str | None = None
@@ -123,6 +130,9 @@ class HTTPConfig:
         _text("http.cert_file", self.cert_file)
         _kind("http.disable_ssl_verification", self.disable_ssl_verification, bool)
 
+    def __repr__(self) -> str:
+        return masked(self)
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -130,41 +140,69 @@ class Config:
 
     Attributes:
         env_secret: the server secret of the environment.
-        event_url: ``http(s)://`` address that takes events.
-        streaming_url: ``ws(s)://`` address that sends data.
+        event_url: ``http(s)://`` address that takes events; with a ``data_source`` it may be left out, and then there
+            are no events.
+        streaming_url: ``ws(s)://`` address that sends data; not used with a ``data_source``.
         streaming_first_retry_delay: seconds before the first reconnect; doubles up to 60.
         events_max_in_queue: events that one process can have waiting for delivery (of typical size).
         events_flush_interval: seconds between two deliveries, when there are few events; at most 60.
         events_retry_interval: seconds before the first retry of a failed delivery; doubles up to 30.
+        events_max_retries: accepted and without effect: an event is retried until it is delivered.
+        offline: no connection, no shared memory, no events; data comes from ``initialize_from_external_json`` alone.
+            Secret and URLs are not looked at.
+        data_storage, update_processor_imp, event_processor_imp: not offered, and refused with what to use instead.
         http, websocket: details of both connections.
         defaults: values by flag key that win over the default given in a call.
         role: ``auto`` stands for the lead, ``follower`` never does and starts no thread.
         directory: where the region lives; else ``$FBSHARED_DIR``, else ``/dev/shm``, else the temporary directory.
         leader_stale_limit: seconds without a heartbeat after which a leader is replaced.
+        data_source: where data comes from instead of FeatBit's stream, such as a ``FileDataSource``. Without
+            ``event_url`` it needs no secret.
 
     Raises:
         ConfigError: a ``ValueError`` that names the field.
     """
 
-    env_secret: str = field(repr=False)
-    event_url: str
-    streaming_url: str
-    _: KW_ONLY
+    env_secret: str = field(default="", repr=False)
+    event_url: str = ""
+    streaming_url: str = ""
     streaming_first_retry_delay: float = 1.0
     events_max_in_queue: int = 10_000
     events_flush_interval: float = 1.0
     events_retry_interval: float = 0.1
+    events_max_retries: InitVar[int | None] = None
+    offline: bool = False
+    data_storage: InitVar[None] = None
+    update_processor_imp: InitVar[None] = None
+    event_processor_imp: InitVar[None] = None
     http: HTTPConfig = field(default_factory=HTTPConfig)
     websocket: WebSocketConfig = field(default_factory=WebSocketConfig)
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    _: KW_ONLY
     role: Literal["auto", "follower"] = "auto"
     directory: str | Path | None = None
     leader_stale_limit: float = 10.0
+    data_source: DataSource | None = None
 
-    def __post_init__(self) -> None:
-        _secret("env_secret", self.env_secret)
-        _url("event_url", self.event_url, ("http", "https"))
-        _url("streaming_url", self.streaming_url, ("ws", "wss"))
+    def __post_init__(
+        self,
+        events_max_retries: object,
+        data_storage: object,
+        update_processor_imp: object,
+        event_processor_imp: object,
+    ) -> None:
+        self._check_origin()
+        refuse_parts(
+            data_storage=data_storage,
+            update_processor_imp=update_processor_imp,
+            event_processor_imp=event_processor_imp,
+        )
+        if events_max_retries is not None:
+            _positive("events_max_retries", events_max_retries)
+            tell_once("events_max_retries has no effect: events are retried until they are delivered")
+        for name, make in (("http", HTTPConfig), ("websocket", WebSocketConfig), ("defaults", dict)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, make())
         _positive("streaming_first_retry_delay", self.streaming_first_retry_delay, 60.0)
         _positive("events_max_in_queue", self.events_max_in_queue, 200_000)
         _positive("events_flush_interval", self.events_flush_interval, 60.0)
@@ -180,6 +218,78 @@ class Config:
         if self.directory is not None and not isinstance(self.directory, Path):
             _text("directory", self.directory)
         object.__setattr__(self, "defaults", deepcopy(dict(self.defaults)))
+
+    def _check_origin(self) -> None:
+        """Refuse what leads to no data, or to no events."""
+        _kind("offline", self.offline, bool)
+        require_source(self.data_source)
+        for name in ("env_secret", "event_url", "streaming_url"):
+            _kind(name, getattr(self, name), str)
+        if self.offline:
+            if self.data_source is not None:
+                raise ConfigError("data_source and offline exclude each other")
+            return
+        if self.data_source is None or self.event_url:
+            _secret("env_secret", self.env_secret)
+            _url("event_url", self.event_url, ("http", "https"))
+        if self.data_source is None:
+            _url("streaming_url", self.streaming_url, ("ws", "wss"))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **settings: Any) -> Config:
+        """The configuration that environment variables describe: see ``fbshared.environ.VARIABLES``.
+
+        Args:
+            environ: the variables. One that is empty counts as not set.
+            settings: fields of ``Config`` that win over variables.
+
+        Raises:
+            ConfigError: a variable is refused, or one is missing; the message names it.
+        """
+        values, http, websocket = parts_of(read_environ(environ))
+        try:
+            values |= {"http": HTTPConfig(**http), "websocket": WebSocketConfig(**websocket)}
+            return cls(**{**values, **settings})
+        except ConfigError as error:
+            raise ConfigError(in_variables(str(error), environ)) from None
+
+    def copy_config_in_a_new_env(
+        self,
+        env_secret: str,
+        defaults: Mapping[str, Any] | None = None,
+        data_storage: None = None,
+        *,
+        data_source: DataSource | None = None,
+    ) -> Config:
+        """The same settings for another environment; defaults are taken over unless others are given, a data source
+        is not: it belongs to its environment."""
+        kept = self.defaults if defaults is None else defaults
+        return replace(self, env_secret=env_secret, defaults=kept, data_storage=data_storage, data_source=data_source)
+
+    def get_default_value(self, key: str, default: Any = None) -> Any:
+        """The configured default of a flag, a copy that the caller may change; else the given one."""
+        return deepcopy(self.defaults[key]) if key in self.defaults else default
+
+    def validate(self) -> None:
+        """Nothing is left to check: a ``Config`` that cannot work cannot be made."""
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether it was made with ``offline``."""
+        return self.offline
+
+    @property
+    def events_uri(self) -> str:
+        """Where events are posted."""
+        return insight_url(self.event_url)
+
+    @property
+    def streaming_uri(self) -> str:
+        """Where the websocket connects, without its token."""
+        return f"{self.streaming_url.rstrip('/')}/streaming"
+
+    def __repr__(self) -> str:
+        return masked(self)
 
     def root(self) -> str:
         """The existing directory that the region lives in.

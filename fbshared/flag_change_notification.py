@@ -20,6 +20,7 @@ from fbshared.listeners import Listeners, Registration
 
 if TYPE_CHECKING:
     from fbshared.member import Member
+    from fbshared.offline import OfflineMember
     from fbshared.view import View
 
 __all__ = [
@@ -151,7 +152,7 @@ class FlagTracker:
         evaluate_fn: evaluates a flag for a user, with a default, and sends no event.
     """
 
-    def __init__(self, current: Callable[[], Member], evaluate_fn: Evaluate) -> None:
+    def __init__(self, current: Callable[[], Member | OfflineMember], evaluate_fn: Evaluate) -> None:
         self._current = current
         self._evaluate_fn = evaluate_fn
         self._named: Named = {}

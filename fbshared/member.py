@@ -19,7 +19,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import PUBLICATION, RETIRED
 from fbshared.shm.forked import ForkCell
-from fbshared.shm.outbox import Outbox
+from fbshared.shm.outbox import Outbox, SilentOutbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
 from fbshared.standby import Standby
@@ -45,6 +45,7 @@ class MemberSettings:
     """What makes a member: where its region is, and how it would lead; ``duty`` is None for a follower.
 
     ``shown`` stands for all of that in the member's rings, for others to compare (see ``shm.ring``).
+    ``silent``: there is nowhere to deliver events to.
     """
 
     root: str
@@ -52,6 +53,7 @@ class MemberSettings:
     events: int
     duty: Callable[[], DutySettings] | None
     shown: int = 0
+    silent: bool = False
 
 
 members: dict[tuple[int, str, str], Member] = {}  # of this process, and of those that it was forked from
@@ -88,7 +90,8 @@ class Member:
         elif parent is not None and self._usable and self.view.word:
             # Not through the parent's region: that would stay mapped, and so would its parent's, and so on.
             self.view = self.view.reopened(partial(self.region.snapshot, self.view.word))
-        self.outbox = Outbox(self._new_ring, self._count_lost)
+        kind = SilentOutbox if settings.silent else Outbox
+        self.outbox = kind(self._new_ring, self._count_lost)
         self.users: set[int] = set()
         self.closed = False
         self._rejected = 0

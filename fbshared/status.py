@@ -102,6 +102,8 @@ class RegionStatus:
             return "FeatBit refuses this environment (4003): wrong secret, wrong secret type, or clock off by over 30 s"
         if self.published_epoch != self.epoch:
             return "a new leader has not published yet"
+        if self.sync_error == SyncError.SOURCE.name.lower():
+            return "the data source gives no newer data; the reason is in the leader's log"
         detail = f" ({self.sync_detail})" if self.sync_detail else ""
         return f"the leader's connection is {self.sync_state}: {self.sync_error}{detail}"
 

@@ -15,6 +15,7 @@ from fbshared.status_types import ErrorTrack, State, StateType
 
 if TYPE_CHECKING:
     from fbshared.member import Member
+    from fbshared.offline import OfflineMember
 
 __all__ = ["DataUpdateStatusProvider"]
 
@@ -36,6 +37,7 @@ _ERRORS: dict[int, tuple[str, str]] = {
     ),
     SyncError.DATA: (status_types.DATA_INVALID_ERROR, "FeatBit sent something that is not understood"),
     SyncError.STORAGE: (status_types.DATA_STORAGE_UPDATE_ERROR, "the data cannot be written to the shared directory"),
+    SyncError.SOURCE: (status_types.UNKNOWN_ERROR, "the data source gives no newer data; the leader's log says why"),
 }
 _UNKNOWN = (status_types.UNKNOWN_ERROR, "unknown")
 
@@ -62,7 +64,7 @@ class DataUpdateStatusProvider:
         current: this process's member.
     """
 
-    def __init__(self, current: Callable[[], Member]) -> None:
+    def __init__(self, current: Callable[[], Member | OfflineMember]) -> None:
         self._current = current
         self._off: State | None = None
         self._listeners: Listeners[_Told] = Listeners(self._look)

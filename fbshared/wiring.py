@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
+from weakref import WeakKeyDictionary
 
 import fbshared
 from fbshared.config import Config
 from fbshared.core.wire import insight_url
-from fbshared.member import MemberSettings
+from fbshared.member import Member, MemberSettings
 from fbshared.shm.region import region_digest
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 
 if TYPE_CHECKING:
     from fbshared.leader.leadership import DutySettings
 
-__all__ = ["duty_settings", "member_settings", "settings_word"]
+__all__ = ["compare", "duty_settings", "member_settings", "settings_word"]
+
+log = logging.getLogger("fbshared")
+
+# Not shared, or part of what makes a region: URLs that differ by a slash only are the same.
+_EACH_ITS_OWN = ("defaults", "directory", "event_url", "streaming_url", "data_source")
 
 
 def member_settings(config: Config) -> MemberSettings:
     """Where this configuration's region is, and how it is led."""
-    digest = region_digest(config.env_secret, config.streaming_url.rstrip("/"), config.event_url.rstrip("/"))
+    source = config.data_source
+    origin = config.streaming_url.rstrip("/") if source is None else f"source {source.name}"
+    secret = config.env_secret if config.event_url else ""  # not needed, so who has one meets who has none
+    digest = region_digest(secret, origin, config.event_url.rstrip("/"))
     lead = (lambda: duty_settings(config)) if config.role == "auto" else None
-    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config))
+    silent = not config.event_url
+    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config), silent)
 
 
 def settings_word(config: Config) -> int:
@@ -48,6 +60,33 @@ def settings_word(config: Config) -> int:
     )
     digest = int(blake2b(repr(content).encode(), digest_size=7, person=b"fbshared-options").hexdigest(), 16)
     return digest << 2 | (MAY_LEAD if config.role == "auto" else FOLLOWER)
+
+
+_first: WeakKeyDictionary[Member, Config] = WeakKeyDictionary()
+_told: set[tuple[str, ...]] = set()
+
+
+def compare(member: Member, config: Config) -> None:
+    """Warn where a client finds a member that was made with other settings, which hold for both clients."""
+    names = _differing(_first.setdefault(member, config), config)
+    if names and (member.settings.digest, *names) not in _told:
+        _told.add((member.settings.digest, *names))
+        log.warning(
+            "this process has a client of the same environment with other settings, which hold for this one too: %s",
+            ", ".join(names),
+        )
+
+
+def _differing(first: Any, second: Any, prefix: str = "") -> list[str]:
+    """The names of the fields that two configurations of one region differ in, except those that each client keeps."""
+    names: list[str] = []
+    for each in fields(first):
+        one, other = getattr(first, each.name), getattr(second, each.name)
+        if each.name in ("http", "websocket"):
+            names += _differing(one, other, f"{each.name}.")
+        elif each.name not in _EACH_ITS_OWN and one != other:
+            names.append(prefix + each.name)
+    return names
 
 
 def duty_settings(config: Config) -> DutySettings:
@@ -75,6 +114,7 @@ def duty_settings(config: Config) -> DutySettings:
                 user_agent=user_agent, timeout=socket.timeout, sslopt=socket.sslopt, proxy=proxy
             ),
             first_retry=config.streaming_first_retry_delay,
+            source=config.data_source,
         ),
         delivery=DeliverySettings(
             url=insight_url(config.event_url),

@@ -1,5 +1,6 @@
 """The agent in a process of its own, as a service manager runs it."""
 
+import json
 import os
 import signal
 import socket
@@ -130,8 +131,11 @@ def test_the_log_holds_no_secret(server: FeatBitServer, tmp_path: Path) -> None:
     ("environment", "message"),
     [
         ({}, "no secret"),
-        ({"FBSHARED_ENV_SECRET": "x" * 44}, "event_url must be a URL"),
-        ({"FBSHARED_ENV_SECRET": "x" * 44, "FBSHARED_EVENT_URL": "http://localhost:1"}, "streaming_url must be a URL"),
+        ({"FBSHARED_ENV_SECRET": "x" * 44}, "FBSHARED_EVENT_URL must be a URL"),
+        (
+            {"FBSHARED_ENV_SECRET": "x" * 44, "FBSHARED_EVENT_URL": "http://localhost:1"},
+            "FBSHARED_STREAMING_URL must be a URL",
+        ),
     ],
 )
 def test_an_invalid_configuration_ends_it_with_one_line(environment: dict[str, str], message: str) -> None:
@@ -254,3 +258,50 @@ def test_a_secret_file_that_holds_none_ends_it_with_one_line(tmp_path: Path) -> 
         assert 2 == process.returncode
         assert 1 == len(log.splitlines()), log
         assert "sch" not in log
+
+
+def test_the_settings_are_those_of_an_application(server: FeatBitServer, tmp_path: Path) -> None:
+    """It reads all variables that ``Config.from_env`` reads, so both meet in one region; it leads all the same."""
+    file = tmp_path / "secret"
+    file.write_text(server.secret)
+    variables = environment_of(server) | {
+        "FBSHARED_ENV_SECRET": "",
+        "FBSHARED_ENV_SECRET_FILE": str(file),
+        "FBSHARED_ROLE": "follower",
+        "FBSHARED_EVENTS_FLUSH_INTERVAL": "0.05",
+    }
+    with agent(**variables) as process, FBClient(Config.from_env(variables), start_wait=10) as client:
+        value = client.variation("beta", USER, "none")
+        delivered = client.flush(10)
+        (region,) = read_regions()
+
+    assert (True, True) == (value, delivered)
+    assert process.pid == region.leader_pid
+
+
+def test_an_agent_for_a_file(tmp_path: Path) -> None:
+    """It watches a bootstrap for the applications beside it; neither secret nor URL is needed."""
+    file = tmp_path / "flags.json"
+    file.write_text(json.dumps(bootstrap([flag("beta")])))
+    config = Config.from_env({"FBSHARED_DATA_FILE": str(file)}, role="follower")
+    with agent("--data-file", str(file)) as process, FBClient(config, start_wait=10) as client:
+        before = client.variation("beta", USER, "none")
+        file.write_text(json.dumps(bootstrap([flag("beta", serve=False)])))
+        changed = eventually(lambda: client.variation("beta", USER, "none") is False)
+        (region,) = read_regions()
+        process.terminate()
+        code = process.wait(10)
+
+    assert before is True
+    assert changed
+    assert process.pid == region.leader_pid
+    assert 0 == code
+
+
+def test_an_agent_is_not_offline(server: FeatBitServer) -> None:
+    """It would lead nothing: exit code 2 and one line."""
+    with agent(FBSHARED_OFFLINE="1", **environment_of(server)) as process:
+        _, log = process.communicate(timeout=20)
+
+    assert 2 == process.returncode
+    assert "offline" in log.splitlines()[-1]

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 import fbshared
+from fbshared import Config, FBClient
 from fbshared.cli import describe
 from fbshared.shm.region import Region
 from fbshared.status import read_regions
-from fbshared.testing import FeatBitServer, sample_environment
+from fbshared.testing import FeatBitServer, bootstrap, flag, sample_environment
 
 APPLICATION = """
 import sys, fbshared
@@ -139,6 +141,50 @@ def test_serve_runs_a_server_until_it_is_told_to_stop(tmp_path: Path) -> None:
 
     assert connected.startswith("connection 1 from fbshared")
     assert "connection 1 ended" in rest
+    assert 0 == process.returncode
+
+
+def test_serve_pushes_what_changes_in_its_file(tmp_path: Path) -> None:
+    """Each changed item is pushed alone, a missing one as archived; a broken file is said once and changes nothing."""
+    file = tmp_path / "flags.json"
+
+    def save(*flags: Any) -> None:
+        fresh = tmp_path / "new"
+        fresh.write_text(json.dumps(bootstrap([flag("beta"), *flags])))
+        fresh.replace(file)
+
+    def said() -> str:
+        """The next line about the file; others tell of connections and events."""
+        assert process.stdout is not None
+        return next((line for line in process.stdout if line.startswith("flags.json")), "")
+
+    save(flag("new"), flag("old"))
+    command = [sys.executable, "-m", "fbshared", "serve", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(5)]
+        address = _Address(dict(line.split() for line in lines[1:4]))
+        with FBClient(Config(address.secret, address.event_url, address.streaming_url), start_wait=10) as client:
+            before = [client.variation(key, {"key": "a", "name": "A"}) for key in ("beta", "new", "old")]
+            save(flag("new", serve=False))
+            pushed = {said() for _ in range(2)}
+            deadline = time.monotonic() + 10
+            while client.is_flag_known("old") and time.monotonic() < deadline:
+                time.sleep(0.01)
+            after = [client.variation(key, {"key": "a", "name": "A"}, "none") for key in ("beta", "new", "old")]
+            file.write_text("{")
+            complaint = said()
+            save(flag("new"))
+            repaired = said()
+        process.terminate()
+        rest = process.stdout.read()
+
+    assert [True, True, True] == before
+    assert {"flags.json: flag new changed\n", "flags.json: flag old changed\n"} == pushed
+    assert [True, False, "none"] == after
+    assert complaint.startswith("flags.json is not used, the former data stays: ")
+    assert "flags.json: flag new changed\n" == repaired
+    assert "not used" not in rest
     assert 0 == process.returncode
 
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -509,3 +510,27 @@ def test_public_names() -> None:
     """Everything that is promised is there."""
     assert all(hasattr(fbshared, name) for name in fbshared.__all__)
     assert fbshared.start_wait > 0
+
+
+def test_two_environments(make: Make, server: FeatBitServer) -> None:
+    """Two clients of one process have their own flags, defaults, connections and events."""
+    with FeatBitServer(bootstrap([flag("on", serve=False)])) as other:
+        first = make(defaults={"none": 1})
+        config = first._config.copy_config_in_a_new_env(other.secret, {"none": 2})
+        second = FBClient(replace(config, event_url=other.event_url, streaming_url=other.streaming_url), 10)
+        values = [client.variation(key, USER) for client in (first, second) for key in ("on", "none")]
+        delivered = first.flush(10) and second.flush(10)
+        second.stop(5)
+
+        assert [True, 1, False, 2] == values
+        assert delivered
+        assert [["on"], ["on"]] == [[event.payload["featureFlagKey"] for event in s.events] for s in (server, other)]
+        assert (1, 1) == (len(server.connections), len(other.connections))
+
+
+def test_a_configured_default_is_a_copy(make: Make) -> None:
+    """Who changes what they got changes nothing for others."""
+    client = make(defaults={"none": {"list": []}})
+    client.variation("none", USER)["list"].append(1)
+
+    assert {"list": []} == client.variation("none", USER) == client.variation_detail("none", USER).variation

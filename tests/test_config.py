@@ -1,5 +1,6 @@
 """A configuration refuses what cannot work, and names the field."""
 
+import inspect
 import math
 import os
 import shutil
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fbshared import Config, ConfigError, HTTPConfig, RegionError, WebSocketConfig
+from fbshared import Config, ConfigError, FileDataSource, HTTPConfig, RegionError, WebSocketConfig, checks
 from fbshared.config import default_root, require_config
 from fbshared.core.wire import insight_url
 from fbshared.wiring import duty_settings, member_settings
@@ -33,11 +34,14 @@ BAD = [
     *[("events_flush_interval", value) for value in (*NO_TIME, 61)],
     *[("events_retry_interval", value) for value in (*NO_TIME, 31)],
     *[("leader_stale_limit", value) for value in (*NO_TIME, 601)],
-    *[("http", value) for value in (None, {}, WebSocketConfig())],
-    *[("websocket", value) for value in (None, {}, HTTPConfig())],
-    *[("defaults", value) for value in (None, [], "x")],
+    *[("http", value) for value in ({}, WebSocketConfig())],
+    *[("websocket", value) for value in ({}, HTTPConfig())],
+    *[("defaults", value) for value in ([], "x")],
     *[("role", value) for value in (None, "leader", "", [])],
     *[("directory", value) for value in ("", 5, b"/tmp")],
+    *[("offline", value) for value in (None, 1, "yes")],
+    *[("events_max_retries", value) for value in (0, -1, "1", True)],
+    *[(name, object()) for name in ("data_storage", "update_processor_imp", "event_processor_imp", "data_source")],
 ]
 BAD_HTTP = [
     *[("connect_timeout", value) for value in NO_TIME],
@@ -127,6 +131,154 @@ def test_secrets_are_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         config(env_secret="sécret")
     assert "sécret" not in str(caught.value)
+
+
+def test_logins_in_urls_are_not_shown() -> None:
+    """A representation has the hosts, which help, and no user or password that stands before them."""
+    shown = repr(
+        config(
+            event_url="https://me:hush@events/x",
+            streaming_url="wss://hush@stream",
+            http=HTTPConfig(http_proxy="http://me:hush@p:1"),
+            websocket=WebSocketConfig(sslopt={"password": "hush"}),
+        )
+    )
+
+    assert "hush" not in shown
+    assert all(host in shown for host in ("https://***@events/x", "wss://***@stream", "http://***@p:1"))
+
+
+# As FeatBit's own SDK has it
+
+
+def test_its_order_of_arguments() -> None:
+    """The arguments of its classes may be given by position, as there; None is the default where it has one."""
+    made = Config(
+        SECRET,
+        "http://a.b",
+        "ws://a.b",
+        2.0,
+        500,
+        0.5,
+        0.2,
+        3,
+        False,
+        None,
+        None,
+        None,
+        HTTPConfig(1.0),
+        None,
+        {"a": 1},
+    )
+
+    assert made == config(
+        streaming_first_retry_delay=2.0,
+        events_max_in_queue=500,
+        events_flush_interval=0.5,
+        events_retry_interval=0.2,
+        http=HTTPConfig(connect_timeout=1.0),
+        defaults={"a": 1},
+    )
+    assert config() == config(http=None, websocket=None, defaults=None)
+    assert WebSocketConfig(1.0, {}, "http", "p", "1", ("a", "b")).proxy_auth == ("a", "b")
+
+
+def test_its_signatures() -> None:
+    """Every argument of its configuration classes exists here, in its order."""
+    theirs = pytest.importorskip("fbclient.config")
+
+    for ours in (Config, HTTPConfig, WebSocketConfig):
+        names = list(inspect.signature(getattr(theirs, ours.__name__)).parameters)
+
+        assert names == list(inspect.signature(ours).parameters)[: len(names)]
+
+
+def test_its_public_names() -> None:
+    """Every attribute of its configuration classes exists here, except how its parts were made."""
+    theirs = pytest.importorskip("fbclient.config")
+
+    made = theirs.Config(SECRET, "http://a.b", "ws://a.b/")
+    absent = {"data_storage", "update_processor_imp", "event_processor_imp", "events_max_retries"}
+    names = {name for name in dir(made) if not name.startswith("_")} - absent
+
+    assert set() == {name for name in names if not hasattr(config(), name)}
+    ours = config(event_url="http://a.b/", streaming_url="ws://a.b/")
+    assert (made.events_uri, made.streaming_uri) == (ours.events_uri, ours.streaming_uri)
+    assert (made.is_offline, made.validate()) == (ours.is_offline, ours.validate())
+
+
+def test_retries_without_an_end(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``events_max_retries`` is accepted and said once to have no effect."""
+    monkeypatch.setattr(checks, "_told", set())
+    assert config(events_max_retries=3) == config(events_max_retries=1) == config()
+
+    assert 1 == caplog.text.count("events_max_retries has no effect")
+
+
+def test_offline_needs_nothing() -> None:
+    """Secret and URLs may be anything that is text; a data source would contradict it."""
+    assert Config("", "", "", offline=True).is_offline
+    assert Config("x", "y", "z", offline=True).is_offline
+    with pytest.raises(ConfigError, match="env_secret"):
+        Config(None, "", "", offline=True)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="data_source"):
+        Config(offline=True, data_source=FileDataSource("x"))
+
+
+def test_what_a_data_source_needs() -> None:
+    """Nothing; where there is an address for events, a secret too."""
+    source = FileDataSource("x")
+    assert Config(data_source=source).event_url == ""
+    assert Config(SECRET, "http://a.b", data_source=source).data_source is source
+    with pytest.raises(ConfigError, match="env_secret"):
+        Config("", "http://a.b", data_source=source)
+    with pytest.raises(ConfigError, match="event_url"):
+        Config(SECRET, "ws://a.b", data_source=source)
+    assert "data_source='file:" in repr(Config(data_source=source))
+
+
+def test_a_copy_for_another_environment() -> None:
+    """It has all settings but the secret, and the same defaults unless it is given some; no data is shared."""
+    first = config(defaults={"a": [1]}, role="follower", http=HTTPConfig(connect_timeout=1.0), events_flush_interval=2)
+    second = first.copy_config_in_a_new_env("other")
+    third = first.copy_config_in_a_new_env("other", {"b": 2})
+
+    assert config(**{**KEPT, "env_secret": "other", "defaults": {"a": [1]}}) == second
+    assert {"b": 2} == third.defaults
+    assert {} == first.copy_config_in_a_new_env("other", defaults={}).defaults
+    sourced = Config(SECRET, "http://a.b", "ws://a.b", data_source=FileDataSource("x"))
+    assert sourced.copy_config_in_a_new_env("other").data_source is None
+    assert FileDataSource("y") == sourced.copy_config_in_a_new_env("other", data_source=FileDataSource("y")).data_source
+    with pytest.raises(ConfigError, match="data_storage"):
+        first.copy_config_in_a_new_env("other", None, object())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="env_secret"):
+        first.copy_config_in_a_new_env("")
+
+
+KEPT: dict[str, Any] = {
+    "role": "follower",
+    "http": HTTPConfig(connect_timeout=1.0),
+    "events_flush_interval": 2,
+}
+
+
+@pytest.mark.parametrize(
+    "value", [True, False, 0, 9007199254740993, 10**400, 1.5, "x", "", None, (1, 2), {3: {4}}, [[5]]]
+)
+def test_a_default_keeps_its_type(value: Any) -> None:
+    """What was configured comes back as it was, also where FeatBit's own SDK would make it a text or a float."""
+    made = config(defaults={"key": value})
+
+    assert (value, type(value)) == (made.get_default_value("key", "call"), type(made.get_default_value("key")))
+    assert "call" == made.get_default_value("other", "call")
+
+
+def test_a_default_cannot_be_changed_by_who_gets_it() -> None:
+    """The next one who asks gets the configured value."""
+    made = config(defaults={"key": {"list": []}})
+    made.get_default_value("key")["list"].append(1)
+
+    assert {"list": []} == made.get_default_value("key")
 
 
 def test_it_is_frozen() -> None:

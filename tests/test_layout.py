@@ -1,6 +1,7 @@
 """The house keeps its habits: what style and packaging promise about every file."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -111,3 +112,20 @@ def test_the_readme_has_two_commands_of_one_line() -> None:
 
     assert demo.endswith("fbshared demo")
     assert tests.endswith("-m pytest")
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("fbclient", ["Config", "FBClient", "get", "set_config", "start_wait"]),
+        ("fbclient.client", ["FBClient"]),
+        ("fbclient.config", ["Config", "HTTPConfig", "WebSocketConfig"]),
+        ("fbclient.common_types", ["AllFlagStates", "EvalDetail", "FBUser"]),
+    ],
+)
+def test_the_reference_s_import_paths(module: str, names: list[str]) -> None:
+    """Who changes ``fbclient`` into ``fbshared`` in an import finds what was there."""
+    theirs = pytest.importorskip(module)
+    ours = importlib.import_module(module.replace("fbclient", "fbshared"))
+
+    assert [] == [name for name in names if not hasattr(theirs, name) or not hasattr(ours, name)]

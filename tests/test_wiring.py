@@ -1,10 +1,12 @@
 """Which settings members show each other."""
 
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from fbshared import Config, HTTPConfig, WebSocketConfig
+from fbshared import Config, FBClient, FileDataSource, HTTPConfig, WebSocketConfig
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 from fbshared.wiring import member_settings, settings_word
 
@@ -82,3 +84,77 @@ def test_the_role_stands_beside_the_settings() -> None:
 def test_a_member_shows_them() -> None:
     """What is shown is part of a member's settings."""
     assert word() == member_settings(Config(SECRET, "http://localhost:1", "ws://localhost:1")).shown
+
+
+# Two clients in one process
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., FBClient]]:
+    made: list[FBClient] = []
+
+    def client(secret: str = SECRET, **options: Any) -> FBClient:
+        config = Config(secret, "http://localhost:1", "ws://localhost:1", **({"role": "follower"} | options))
+        made.append(FBClient(config, start_wait=0))
+        return made[-1]
+
+    yield client
+    for each in made:
+        each.stop(1)
+
+
+def test_other_settings_for_one_environment(make: Callable[..., FBClient], caplog: pytest.LogCaptureFixture) -> None:
+    """The second client's are not used: that is said once, with their names and without a value."""
+    make()
+    for _ in range(2):
+        make(
+            events_flush_interval=0.25,
+            http=HTTPConfig(http_proxy_auth=("me", "hush"), read_timeout=0.75),
+            websocket=WebSocketConfig(sslopt={"password": "hush"}),
+        )
+    told = [record.getMessage() for record in caplog.records if "other settings" in record.getMessage()]
+
+    assert 1 == len(told)
+    names = "events_flush_interval, http.read_timeout, http.http_proxy_auth, websocket.sslopt"
+    assert told[0].endswith(f": {names}")
+    assert not any(value in told[0] for value in ("hush", "0.25", "0.75"))
+
+    make(role="auto")
+    assert "this one too: role" in caplog.text
+
+
+def test_what_may_differ(make: Callable[..., FBClient], caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said where settings are equal, each client's own, or those of another environment."""
+    make()
+    make()
+    make(defaults={"a": 1})
+    make("other-" + "x" * 38, events_flush_interval=0.5)
+
+    assert "other settings" not in caplog.text
+
+
+def test_other_settings_in_a_forked_child(make: Callable[..., FBClient], caplog: pytest.LogCaptureFixture) -> None:
+    """There, those of the client that the parent made hold."""
+    client = make()
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            client.variation("on", {})
+            make(events_flush_interval=0.25)
+            code = 0 if "this one too: events_flush_interval" in caplog.text else 1
+        finally:
+            os._exit(code)
+
+    assert (child, 0) == os.waitpid(child, 0)
+
+
+def test_who_meets_at_a_file() -> None:
+    """Processes with one file and one address for events, or none: then a secret makes no difference."""
+    source = FileDataSource("flags.json")
+    one = member_settings(Config(data_source=source))
+
+    assert one.digest == member_settings(Config(SECRET, streaming_url="x", data_source=source)).digest
+    assert one.digest != member_settings(Config(SECRET, "http://a.b", data_source=source)).digest
+    assert one.digest != member_settings(Config(data_source=FileDataSource("other.json"))).digest
+    assert (True, False) == (one.silent, member_settings(Config(SECRET, "http://a.b", data_source=source)).silent)

@@ -10,6 +10,7 @@ from fbshared.core.model import Dataset
 from fbshared.errors import CorruptError, MessageError
 from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Term, remove_old_locks
+from fbshared.leader.feed import Feed
 from fbshared.leader.rings import Rings
 from fbshared.leader.siblings import Siblings
 from fbshared.leader.sync import Sync, SyncSettings
@@ -69,7 +70,8 @@ class Leadership:
         if control.sync_state == SyncState.OK:
             control.sync_since = now_ms()
             control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
-        self.sync = Sync(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
+        kind = Sync if settings.sync.source is None else Feed
+        self.sync = kind(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
         self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)
         if synced:
             # Under the new epoch's name, so that every file has one owner.

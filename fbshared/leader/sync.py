@@ -17,6 +17,7 @@ from fbshared.leader.delays import delays
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState
 from fbshared.shm.region import now_ms
+from fbshared.sources import DataSource
 
 __all__ = ["Sync", "SyncSettings"]
 
@@ -43,6 +44,7 @@ class SyncSettings:
     secret: str = field(repr=False)
     connection: ConnectionSettings
     first_retry: float = 1.0
+    source: DataSource | None = None  # instead of the url; see ``leader.feed``
 
 
 class Sync:
@@ -55,6 +57,8 @@ class Sync:
         holds: whether this process still leads. It is asked before a socket is read, so that a leader that was
             stopped and superseded does not read on.
     """
+
+    origin = "FeatBit"
 
     def __init__(
         self,
@@ -195,7 +199,7 @@ class Sync:
         self._told.clear()
         self._control.unreachable = 0
         if self._control.sync_state != SyncState.OK:
-            log.info("in sync with FeatBit")
+            log.info("in sync with %s", self.origin)
             self._show(SyncState.OK, SyncError.NONE)
 
     def _lost(self, ended: Ended) -> None:

@@ -83,6 +83,7 @@ class SyncError(enum.IntEnum):
     DATA = 6
     STORAGE = 7  # no room for the snapshot
     UNKNOWN = 8
+    SOURCE = 11  # a data source has nothing new to give; its reason is in the leader's log
 
 
 class DeliveryState(enum.IntEnum):

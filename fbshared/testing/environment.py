@@ -77,6 +77,15 @@ class Environment:
         self.segments.update(fresh_segments)
         return list(fresh_flags.values()), list(fresh_segments.values())
 
+    def changes_to(self, bootstrap: Bootstrap) -> tuple[list[Raw], list[Raw]]:
+        """The flags and the segments to put so that this holds what a bootstrap holds, whatever their stamps are;
+        an item that is missing there is archived. MessageError when it is not a bootstrap."""
+        data = _data_of(bootstrap)
+        return (
+            _changes(self.flags, _by_identity(data.get("featureFlags"), "key")),
+            _changes(self.segments, _by_identity(data.get("segments"), "id")),
+        )
+
     def answer(self, timestamp: int) -> str:
         """The answer to a data-sync request: everything for 0, else what is strictly newer."""
         if timestamp == 0:
@@ -94,6 +103,16 @@ class Environment:
 
 def _newer(items: dict[str, Raw], timestamp: int) -> list[Raw]:
     return [item for item in items.values() if version_of(item.get("updatedAt")) > timestamp]
+
+
+def _changes(before: dict[str, Raw], after: dict[str, Raw]) -> list[Raw]:
+    changed = [item for key, item in after.items() if key not in before or _content(before[key]) != _content(item)]
+    gone = [item for key, item in before.items() if key not in after and not item.get("isArchived")]
+    return changed + [item | {"isArchived": True} for item in gone]
+
+
+def _content(item: Raw) -> Raw:
+    return {name: value for name, value in item.items() if name != "updatedAt"}
 
 
 def _data_of(bootstrap: Bootstrap) -> Mapping[str, Any]:

@@ -135,6 +135,17 @@ class FeatBitServer:
             if push:
                 self.send_raw(self._environment.answer(0))
 
+    def adopt(self, bootstrap: Bootstrap) -> list[str]:
+        """Change what differs from a bootstrap, and push each such item in a message of its own; one that is missing
+        there is archived. Returns what was changed; MessageError, and nothing is changed, when it is no bootstrap."""
+        with self._journal.changed:
+            flags, segments = self._environment.changes_to(bootstrap)
+            for item in flags:
+                self.put_flag(item)
+            for item in segments:
+                self.put_segment(item)
+        return [f"flag {item['key']}" for item in flags] + [f"segment {item['id']}" for item in segments]
+
     def flag(self, key: str) -> Raw:
         """A copy of the raw flag; KeyError when there is none."""
         with self._journal.changed:

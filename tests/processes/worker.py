@@ -20,7 +20,7 @@ from typing import Any
 
 import ways  # beside this file, and first: its fork hooks
 
-from fbshared import Config, FBClient, WebSocketConfig
+from fbshared import Config, FBClient, FileDataSource, WebSocketConfig
 from fbshared.members import join
 from fbshared.watcher import watcher
 from fbshared.wiring import duty_settings, member_settings
@@ -483,6 +483,8 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     duty = options.pop("duty", {})  # what only tests set
     if "websocket" in options:
         options["websocket"] = WebSocketConfig(**options["websocket"])
+    if "data_file" in options:
+        options["data_source"] = FileDataSource(options.pop("data_file"))
     config = Config(*urls, **options)
     if duty:
         # The client takes the member that this process has.

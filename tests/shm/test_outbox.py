@@ -16,7 +16,7 @@ from fbshared.core.events import IDENTIFY_TAIL, payload
 from fbshared.core.prepared import FBUser
 from fbshared.shm import outbox as outbox_module
 from fbshared.shm import ring as ring_module
-from fbshared.shm.outbox import MOST_RINGS, Outbox
+from fbshared.shm.outbox import MOST_RINGS, Outbox, SilentOutbox
 from fbshared.shm.region import OwnRing, Region
 from fbshared.shm.ring import CHUNK
 
@@ -415,3 +415,14 @@ def test_failures_are_counted(outbox: Outbox) -> None:
     outbox.count_failure()
 
     assert [2] == [ring.failures for ring in outbox.rings.values()]
+
+
+def test_a_silent_outbox(region: Region) -> None:
+    """It takes every event and keeps none, lost or not; its ring shows that the process is a member."""
+    outbox = SilentOutbox(lambda: region.new_ring(2))
+    outbox.prepare()
+
+    assert put(outbox, "a") is True
+    (ring,) = outbox.rings.values()
+    assert (0, 0, 0) == (ring.backlog(), ring.dropped, outbox.lost)
+    outbox.close()

@@ -12,6 +12,7 @@ import pytest
 import requests
 import websocket
 
+from fbshared.errors import MessageError
 from fbshared.testing import FeatBitServer, bootstrap, flag, segment, segment_id
 from fbshared.testing.environment import version_of
 
@@ -350,3 +351,34 @@ def test_many_threads_may_change_it(server: FeatBitServer, connect: Connect) -> 
         thread.join()
 
     assert sorted(set(versions)) == versions
+
+
+def test_adopting_a_bootstrap(server: FeatBitServer, connect: Connect) -> None:
+    """What differs is stamped anew and pushed, an item a message; what is missing is archived; stamps do not count."""
+    server.load(bootstrap([flag("same"), flag("new"), flag("old")], [segment("staff"), segment("gone")]))
+    client = connect()
+    client.sync()
+    sent = bootstrap([flag("same", updated_at=1), flag("new", serve=False)], [segment("staff", included=["ada"])])
+
+    changed = server.adopt(sent)
+    pushed = [client.receive()["data"] for _ in range(4)]
+
+    assert ["flag new", "flag old", "segment " + STAFF, "segment " + segment_id("gone")] == changed
+    assert [1] * 4 == [len(data["featureFlags"]) + len(data["segments"]) for data in pushed]
+    assert [False, True] == [data["featureFlags"][0]["isArchived"] for data in pushed[:2]]
+    assert [False, True] == [data["segments"][0]["isArchived"] for data in pushed[2:]]
+    assert all(version_of(data["featureFlags"][0]["updatedAt"]) > 1_700_000_000_000 for data in pushed[:2])
+    assert [] == server.adopt(sent)
+    assert ["flag old"] == server.adopt(
+        bootstrap([*sent["data"]["featureFlags"], flag("old")], sent["data"]["segments"])
+    )
+    assert server.flag("old")["isArchived"] is False
+
+
+def test_what_is_no_bootstrap_is_not_adopted(server: FeatBitServer) -> None:
+    """Nothing is changed then."""
+    server.load(bootstrap([flag("same")]))
+    with pytest.raises(MessageError):
+        server.adopt({"featureFlags": [{"key": 5}]})
+
+    assert server.flag("same")["isArchived"] is False
