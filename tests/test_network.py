@@ -1,6 +1,7 @@
 """TLS, proxies and headers against real ones: every setting reaches both channels, and a wrong one is told."""
 
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -306,6 +307,21 @@ def test_a_proxy_that_hates_websockets(
         assert_all_works(client, server, Transport.POLLING)
         assert 3 == proxy.refused
         client.stop()
+
+
+def test_a_poll_that_hangs(connect: Connect) -> None:
+    """Nobody waits for it: neither who makes a client nor who stops one."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        begun = time.monotonic()
+        client = connect(start_wait=0.3, sync="polling", polling_url=url, http=HTTPConfig(read_timeout=4.0))
+        mute.settimeout(10)
+        peer, _ = mute.accept()
+        client.stop(0.5)
+        took = time.monotonic() - begun
+        peer.close()
+
+    assert took < 3.0
 
 
 # What the extra brings
