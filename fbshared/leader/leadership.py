@@ -69,14 +69,13 @@ class Leadership:
         self.rings = Rings(region, term.epoch, own_rings)
         control = region.control
         self.persistence: Persistence | None = None
-        self._restored: Dataset | None = None
         if settings.persistence is not None:
             directory, digest = settings.persistence
             self.persistence = Persistence(directory, digest, lambda: control.data_current_at, term.holds)
         dataset, synced = _published(region) or seed
         if not synced and self.persistence is not None and (restored := self.persistence.load()) is not None:
             dataset, synced = _shown(restored, control), True
-            self._restored = dataset
+        self._restored = dataset if control.restored else None  # what is on the disk already
         if control.sync_state == SyncState.OK:
             control.sync_since = now_ms()
             control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING

@@ -79,12 +79,16 @@ def test_a_new_leader_of_restored_data(crew: Crew, server: FeatBitServer, tmp_pa
     reboot(crew)
     server.stop()
     crew.start(3, persistence_dir=kept)
+    (file,) = (tmp_path / "kept").glob("*.data")
+    before = file.stat().st_ino
     epoch = only().epoch
     leader = next(process for process in crew.processes if process.pid == only().leader_pid)
     crew.dismiss(leader)
 
     assert crew.until(lambda: only().published_epoch > epoch, 15)
     assert only().restored
+    time.sleep(0.5)  # in which it would be written again, as if it were news
+    assert before == file.stat().st_ino
     server.start()
     assert crew.until(lambda: only().well and not only().restored, 30)
     assert 0 in server.connections[-1].cursors
