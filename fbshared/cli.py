@@ -227,13 +227,16 @@ def describe(region: RegionStatus) -> str:
     if region.leader_pid and not region.leader_alive:
         leader += ", dead"
     age = "no data yet" if region.data_age_s is None else f"confirmed {region.data_age_s:.1f} s ago"
+    if region.restored:
+        age = f"a persisted copy, {age}"
+    way = ", polling" if region.transport == "polling" else ""
     status = region.delivery_status
     lost = f", {region.events_lost:,} lost for want of a ring" if region.events_lost else ""
     refused = f" (HTTP {status})" if status and not 200 <= status < 300 else ""
     lines = [
         f"region    {region.path}",
         f"leader    {leader}; epoch {region.epoch}",
-        f"sync      {region.sync_state}",
+        f"sync      {region.sync_state}{way}",
         f"data      {region.flags} flags, {region.segments} segments; generation {region.generation}; {age}",
         f"delivery  {region.delivery_state}{refused}; {region.events_delivered:,} events delivered{lost}",
         f"members   {len(region.members)}",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fbshared.checks import masked, refuse_parts, require_source, tell_once
+from fbshared.checks import masked, refuse_parts, require_headers, require_socks, require_source, tell_once
 from fbshared.core.wire import insight_url
 from fbshared.environ import in_variables, parts_of, read_environ
 from fbshared.errors import ConfigError, RegionError
@@ -27,6 +27,12 @@ def _positive(name: str, value: object, longest: float = math.inf) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf or value > longest:
         limit = "" if longest == math.inf else f" and at most {longest:g}"
         raise ConfigError(f"{name} must be a number greater than 0{limit}, not {value!r}")
+
+
+def _between(name: str, value: float, shortest: float, longest: float) -> None:
+    _positive(name, value, longest)
+    if value < shortest:
+        raise ConfigError(f"{name} must be at least {shortest:g}, not {value!r}")
 
 
 def _url(name: str, value: object, schemes: tuple[str, ...]) -> None:
@@ -65,11 +71,12 @@ def _login(name: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketConfig:
-    """How the leader's websocket is made.
+    """What is special about the leader's websocket. What is not said here is as in ``HTTPConfig``.
 
     Attributes:
         timeout: seconds to wait for the connection, and for progress inside of a message; at most 10.
-        sslopt: TLS options as websocket-client takes them, such as ``{"ca_certs": "ca.pem"}``.
+        sslopt: TLS options as websocket-client takes them, such as ``{"ca_certs": "ca.pem"}``; they win one by one
+            over those that follow from ``HTTPConfig``.
         proxy_type: ``http``, ``socks4``, ``socks4a``, ``socks5`` or ``socks5h``.
         proxy_host, proxy_port, proxy_auth: the proxy; ``proxy_auth`` is a pair of user and password.
     """
@@ -89,6 +96,8 @@ class WebSocketConfig:
             _kind("websocket.sslopt", self.sslopt, Mapping)
         _text("websocket.proxy_host", self.proxy_host)
         _login("websocket.proxy_auth", self.proxy_auth)
+        if self.proxy_type is not None and self.proxy_type != "http":
+            require_socks("websocket.proxy_type")
         if (self.proxy_host is None) != (self.proxy_port is None):
             raise ConfigError("websocket.proxy_host and websocket.proxy_port go together")
         port = str(self.proxy_port)
@@ -101,11 +110,11 @@ class WebSocketConfig:
 
 @dataclass(frozen=True, slots=True)
 class HTTPConfig:
-    """How the leader delivers events.
+    """How the leader reaches FeatBit: to deliver events, to poll, and for its websocket too.
 
     Attributes:
-        connect_timeout, read_timeout: seconds.
-        http_proxy: the proxy's URL, used for http and https.
+        connect_timeout, read_timeout: seconds; of HTTP requests alone.
+        http_proxy: the proxy's URL; an ``https://`` proxy is no way for a websocket, which goes past it.
         http_proxy_auth: a pair of user and password.
         ca_certs: a file with the certificates to trust.
         cert_file: a file with the client's certificate and key.
@@ -124,7 +133,9 @@ class HTTPConfig:
         _positive("http.connect_timeout", self.connect_timeout)
         _positive("http.read_timeout", self.read_timeout)
         if self.http_proxy is not None:
-            _url("http.http_proxy", self.http_proxy, ("http", "https", "socks5", "socks5h"))
+            _url("http.http_proxy", self.http_proxy, ("http", "https", "socks4", "socks4a", "socks5", "socks5h"))
+            if self.http_proxy.startswith("socks"):
+                require_socks("http.http_proxy")
         _login("http.http_proxy_auth", self.http_proxy_auth)
         _text("http.ca_certs", self.ca_certs)
         _text("http.cert_file", self.cert_file)
@@ -158,6 +169,15 @@ class Config:
         leader_stale_limit: seconds without a heartbeat after which a leader is replaced.
         data_source: where data comes from instead of FeatBit's stream, such as a ``FileDataSource``. Without
             ``event_url`` it needs no secret.
+        persistence_dir: a private directory for a copy of the data that outlives a reboot; it is made where it is
+            missing. None keeps no copy.
+        sync: ``streaming`` gets data by websocket, ``polling`` asks by HTTP, ``auto`` begins with a websocket and
+            polls where none gets through.
+        polling_url: ``http(s)://`` address that is polled; else ``event_url``.
+        polling_interval: seconds between two polls, from 1 to 3600.
+        full_sync_interval: seconds, give or take a quarter, after which everything is asked for again, from 60 to
+            604,800.
+        headers: more HTTP headers for every request and for the websocket's handshake.
 
     Raises:
         ConfigError: a ``ValueError`` that names the field.
@@ -183,6 +203,12 @@ class Config:
     directory: str | Path | None = None
     leader_stale_limit: float = 10.0
     data_source: DataSource | None = None
+    persistence_dir: str | Path | None = None
+    sync: Literal["auto", "streaming", "polling"] = "auto"
+    polling_url: str | None = None
+    polling_interval: float = 30.0
+    full_sync_interval: float = 14_400.0
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(
         self,
@@ -217,6 +243,16 @@ class Config:
             raise ConfigError(f"role must be 'auto' or 'follower', not {self.role!r}")
         if self.directory is not None and not isinstance(self.directory, Path):
             _text("directory", self.directory)
+        if self.persistence_dir is not None and not isinstance(self.persistence_dir, Path):
+            _text("persistence_dir", self.persistence_dir)
+        if self.sync not in ("auto", "streaming", "polling"):
+            raise ConfigError(f"sync must be 'auto', 'streaming' or 'polling', not {self.sync!r}")
+        if self.polling_url is not None:
+            _url("polling_url", self.polling_url, ("http", "https"))
+        _between("polling_interval", self.polling_interval, 1.0, 3600.0)
+        _between("full_sync_interval", self.full_sync_interval, 60.0, 604_800.0)
+        require_headers("headers", self.headers)
+        object.__setattr__(self, "headers", dict(self.headers))
         object.__setattr__(self, "defaults", deepcopy(dict(self.defaults)))
 
     def _check_origin(self) -> None:

@@ -14,7 +14,7 @@ from fbshared.config import default_root
 from fbshared.errors import CorruptError
 from fbshared.members import own_rings
 from fbshared.shm import files
-from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState
+from fbshared.shm.control import CONTROL_SIZE, RETIRED, Control, DeliveryState, SyncError, SyncState, Transport
 from fbshared.shm.region import GENERATION_BITS, pid_namespace, process_start, snapshot_name
 from fbshared.shm.ring import CHUNK, FOLLOWER, HEADER, MAY_LEAD, Ring
 from fbshared.shm.snapshot import Snapshot
@@ -53,7 +53,9 @@ class RegionStatus:
     """One region. Ages are seconds; None stands for "never".
 
     ``differing`` names the members whose settings are not those that the leader has, or, among followers, most of
-    them: a follower and its leader may well differ, for most settings are the leader's business.
+    them: a follower and its leader may well differ, for most settings are the leader's business. ``transport`` is
+    how data came last: ``streaming`` or ``polling``, ``none`` before there was any. ``restored``: the data is the
+    persisted copy, and no sync has confirmed it since.
     """
 
     path: str
@@ -70,6 +72,8 @@ class RegionStatus:
     sync_since_s: float | None
     data_version: int
     data_age_s: float | None
+    transport: str
+    restored: bool
     published_age_s: float | None
     flags: int
     segments: int
@@ -99,7 +103,9 @@ class RegionStatus:
         if not self.leader_alive:
             return "no process leads: start an application, or an agent"
         if self.sync_state == SyncState.REFUSED.name.lower():
-            return "FeatBit refuses this environment (4003): wrong secret, wrong secret type, or clock off by over 30 s"
+            code = self.sync_detail or 4003
+            causes = "wrong secret, wrong secret type, or clock off by over 30 s"
+            return f"FeatBit refuses this environment ({code}): {causes}"
         if self.published_epoch != self.epoch:
             return "a new leader has not published yet"
         if self.sync_error == SyncError.SOURCE.name.lower():
@@ -150,6 +156,8 @@ def _read(path: str) -> RegionStatus | None:
         sync_since_s=_age(control.sync_since, now),
         data_version=control.data_version,
         data_age_s=_age(control.data_current_at, now),
+        transport=_name(Transport, control.transport),
+        restored=bool(control.restored),
         published_age_s=_age(control.published_at, now),
         flags=0 if snapshot is None else snapshot.flags,
         segments=0 if snapshot is None else snapshot.segments,
@@ -254,7 +262,7 @@ def _ring_status(name: str, ring: Ring, size: int, foreign: str = "") -> RingSta
     )
 
 
-def _name(kind: type[SyncState | SyncError | DeliveryState], value: int) -> str:
+def _name(kind: type[SyncState | SyncError | DeliveryState | Transport], value: int) -> str:
     try:
         return kind(value).name.lower()
     except ValueError:

@@ -33,8 +33,10 @@ _ERRORS: dict[int, tuple[str, str]] = {
     SyncError.SILENCE: (status_types.WEBSOCKET_ERROR, "FeatBit sends nothing"),
     SyncError.REQUEST_REFUSED: (
         status_types.REQUEST_INVALID_ERROR,
-        "FeatBit refuses this environment (4003): wrong secret, wrong secret type, or clock off by over 30 s",
+        "FeatBit refuses this environment ({}): wrong secret, wrong secret type, or clock off by over 30 s",
     ),
+    SyncError.HTTP: (status_types.NETWORK_ERROR, "a poll was answered with status {}"),
+    SyncError.PROXY: (status_types.NETWORK_ERROR, "the proxy does not let us through (status {})"),
     SyncError.DATA: (status_types.DATA_INVALID_ERROR, "FeatBit sent something that is not understood"),
     SyncError.STORAGE: (status_types.DATA_STORAGE_UPDATE_ERROR, "the data cannot be written to the shared directory"),
     SyncError.SOURCE: (status_types.UNKNOWN_ERROR, "the data source gives no newer data; the leader's log says why"),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import fields
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-import fbshared
+from fbshared import network
 from fbshared.config import Config
-from fbshared.core.wire import insight_url
+from fbshared.core.wire import insight_url, latest_url
+from fbshared.errors import RegionError
 from fbshared.member import Member, MemberSettings
+from fbshared.shm import files
 from fbshared.shm.region import region_digest
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 
@@ -28,23 +31,30 @@ _EACH_ITS_OWN = ("defaults", "directory", "event_url", "streaming_url", "data_so
 
 
 def member_settings(config: Config) -> MemberSettings:
-    """Where this configuration's region is, and how it is led."""
-    source = config.data_source
-    origin = config.streaming_url.rstrip("/") if source is None else f"source {source.name}"
-    secret = config.env_secret if config.event_url else ""  # not needed, so who has one meets who has none
-    digest = region_digest(secret, origin, config.event_url.rstrip("/"))
-    lead = (lambda: duty_settings(config)) if config.role == "auto" else None
+    """Where this configuration's region is, and how it is led.
+
+    Raises:
+        ConfigError: a file that a leader needs cannot be used.
+        RegionError: the directory for the region, or that for the persisted copy, cannot be used.
+    """
+    lead = None
+    if config.role == "auto":
+        network.require_usable(config)
+        _persistence(config)
+        lead = lambda: duty_settings(config)  # noqa: E731 - it is a setting
     silent = not config.event_url
-    return MemberSettings(config.root(), digest, config.events_max_in_queue, lead, settings_word(config), silent)
+    shown = settings_word(config)
+    return MemberSettings(config.root(), _digest(config), config.events_max_in_queue, lead, shown, silent)
 
 
 def settings_word(config: Config) -> int:
     """What ``fbshared status`` compares between the members of a region (see ``shm.ring``).
 
     The settings that change what the region's processes get, depending on who leads: ``events_max_in_queue``, the
-    flush interval, the retry delays, the stale limit, and how both connections are made: timeouts, proxies' addresses,
-    certificates' files, verification, and the names of the TLS options. The role stands beside them. Not the values
-    of TLS options and no login, which are secrets or hold some; not ``defaults``, which are each process's own; not
+    flush interval, the retry delays, the stale limit, where a copy is kept, how data is got, and how both connections
+    are made: timeouts, proxies' addresses, certificates' files, verification, and the names of the TLS options and of
+    the headers. The role stands beside them. Not the values of TLS options and headers and no login, which are
+    secrets or hold some; not ``defaults``, which are each process's own; not
     what makes the region another one: secret, URLs, directory.
     """
     http, socket = config.http, config.websocket
@@ -56,6 +66,8 @@ def settings_word(config: Config) -> int:
         *map(float, (http.connect_timeout, http.read_timeout, socket.timeout)),
         *(proxy.scheme, proxy.hostname, proxy.port),
         *(http.ca_certs, http.cert_file, http.disable_ssl_verification),
+        *(str(config.persistence_dir), config.sync, config.polling_url, float(config.polling_interval)),
+        *(float(config.full_sync_interval), sorted(map(str.lower, config.headers))),
         *(socket.proxy_type, socket.proxy_host, str(socket.proxy_port), sorted(map(str, socket.sslopt or {}))),
     )
     digest = int(blake2b(repr(content).encode(), digest_size=7, person=b"fbshared-options").hexdigest(), 16)
@@ -94,50 +106,50 @@ def duty_settings(config: Config) -> DutySettings:
     from fbshared.leader.connection import ConnectionSettings
     from fbshared.leader.delivery import DeliverySettings
     from fbshared.leader.leadership import DutySettings
+    from fbshared.leader.polling import PollSettings
     from fbshared.leader.sync import SyncSettings
 
-    user_agent = f"fbshared-python-server-sdk/{fbshared.__version__}"
-    http, socket = config.http, config.websocket
-    proxy: dict[str, Any] = {}
-    if socket.proxy_host is not None:
-        proxy = {
-            "http_proxy_host": socket.proxy_host,
-            "http_proxy_port": str(socket.proxy_port),
-            "http_proxy_auth": socket.proxy_auth,
-            "proxy_type": socket.proxy_type or "http",
-        }
+    http = network.http_options(config)
     return DutySettings(
         sync=SyncSettings(
             url=config.streaming_url,
             secret=config.env_secret,
-            connection=ConnectionSettings(
-                user_agent=user_agent, timeout=socket.timeout, sslopt=socket.sslopt, proxy=proxy
+            connection=ConnectionSettings(**network.websocket_options(config)),
+            mode=config.sync,
+            polling=PollSettings(
+                url=latest_url(config.polling_url or config.event_url), interval=config.polling_interval, **http
             ),
             first_retry=config.streaming_first_retry_delay,
             source=config.data_source,
+            full_every=config.full_sync_interval,
         ),
         delivery=DeliverySettings(
             url=insight_url(config.event_url),
-            secret=config.env_secret,
-            user_agent=user_agent,
             flush_interval=config.events_flush_interval,
             first_retry=config.events_retry_interval,
-            connect_timeout=http.connect_timeout,
-            read_timeout=http.read_timeout,
-            proxies=_proxies(config),
-            verify=False if http.disable_ssl_verification else (http.ca_certs or True),
-            cert=http.cert_file,
+            **http,
         ),
         stale_limit=config.leader_stale_limit,
+        persistence=_persistence(config),
     )
 
 
-def _proxies(config: Config) -> dict[str, str]:
-    url = config.http.http_proxy
-    if url is None:
-        return {}
-    if config.http.http_proxy_auth is not None:
-        scheme, _, rest = url.partition("://")
-        user, password = (quote(part, safe="") for part in config.http.http_proxy_auth)
-        url = f"{scheme}://{user}:{password}@{rest}"
-    return {"http": url, "https": url}
+def _digest(config: Config) -> str:
+    source = config.data_source
+    origin = config.streaming_url.rstrip("/") if source is None else f"source {source.name}"
+    secret = config.env_secret if config.event_url else ""  # not needed, so who has one meets who has none
+    return region_digest(secret, origin, config.event_url.rstrip("/"))
+
+
+def _persistence(config: Config) -> tuple[str, str] | None:
+    """The directory of the persisted copy, made where it is missing, and the environment's digest."""
+    if config.persistence_dir is None:
+        return None
+    path = os.path.abspath(config.persistence_dir)
+    parent = os.path.dirname(path)
+    try:
+        os.makedirs(parent, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise RegionError(error.errno, f"cannot create the persistence directory: {error.strerror}", path) from error
+    files.private_directory(path, "persistence directory")
+    return path, _digest(config)

@@ -214,3 +214,17 @@ def test_the_readme_program_prints_what_the_readme_says(tmp_path: Path) -> None:
     assert program in example
     assert (0, "", output) == (done.returncode, done.stderr, done.stdout)
     assert (1, 3) == (connections, events)
+
+
+def test_status_tells_where_the_data_is_from(shared_directory: Path) -> None:
+    """A persisted copy is called one, with its age, and so is polling; a usual connection is not spoken of."""
+    region = Region(str(shared_directory), "digest")
+    (status,) = read_regions()
+    region.close()
+    text = describe(replace(status, restored=True, data_age_s=86_400.0, transport="polling"))
+    usual = describe(replace(status, data_age_s=1.0, transport="streaming"))
+
+    assert "a persisted copy, confirmed 86400.0 s ago" in text
+    assert "starting, polling\n" in text
+    assert "persisted" not in usual
+    assert "starting\n" in usual

@@ -42,6 +42,15 @@ BAD = [
     *[("offline", value) for value in (None, 1, "yes")],
     *[("events_max_retries", value) for value in (0, -1, "1", True)],
     *[(name, object()) for name in ("data_storage", "update_processor_imp", "event_processor_imp", "data_source")],
+    *[("persistence_dir", value) for value in ("", 5, b"/tmp")],
+    *[("sync", value) for value in (None, "websocket", "", [])],
+    *[("polling_url", value) for value in ("", 7, "a.b", "ws://a.b")],
+    *[("polling_interval", value) for value in (*NO_TIME, 0.9, 3601)],
+    *[("full_sync_interval", value) for value in (*NO_TIME, 59, 604_801)],
+    *[("headers", value) for value in (None, [], "X-A: b", {5: "a"}, {"": "a"}, {"a b": "a"}, {"a:": "a"})],
+    *[("headers", {"X-A": value}) for value in (5, None, "a\nb", "a\r", "ä", " a", "a ", "\0")],
+    *[("headers", {name: "a"}) for name in ("Authorization", "AUTHORIZATION", "Host", "Sec-WebSocket-Key", "te")],
+    ("headers", {"X-A": "1", "x-a": "2"}),
 ]
 BAD_HTTP = [
     *[("connect_timeout", value) for value in NO_TIME],
@@ -113,6 +122,12 @@ def test_good_values() -> None:
         http=HTTPConfig(http_proxy="http://p:1", http_proxy_auth=("me", "x"), ca_certs="a", cert_file="b"),
         directory=Path("/tmp/x"),
         role="follower",
+        persistence_dir=Path("/tmp/y"),
+        sync="polling",
+        polling_url="https://c.d/",
+        polling_interval=1,
+        full_sync_interval=604_800,
+        headers={"X-Tenant": "", "User-Agent": "bank/1 (x; y)"},
     )
 
 
@@ -123,8 +138,12 @@ def test_secrets_are_not_shown() -> None:
             websocket=WebSocketConfig(proxy_host="p", proxy_port=1, proxy_auth=("me", "hush")),
             http=HTTPConfig(http_proxy="http://me:hush@p", http_proxy_auth=("me", "hush")),
             defaults={"key": "hush"},
+            headers={"X-Key": "hush"},
         )
     )
+    with pytest.raises(ConfigError) as caught:
+        config(headers={"X-Key": "hush\n"})
+    assert "hush" not in str(caught.value)
 
     assert SECRET not in shown
     assert "hush" not in shown
@@ -289,6 +308,10 @@ def test_it_is_frozen() -> None:
     defaults["b"] = []
 
     assert {"a": [1]} == made.defaults
+    headers = {"X-A": "b"}
+    made_with_headers = config(headers=headers)
+    headers["X-A"] = "c"
+    assert {"X-A": "b"} == made_with_headers.headers
     with pytest.raises(AttributeError):
         made.role = "follower"  # type: ignore[misc]
 
@@ -359,6 +382,11 @@ def test_a_leader_gets_all_of_it() -> None:
             streaming_first_retry_delay=3,
             events_flush_interval=4,
             events_retry_interval=5,
+            sync="polling",
+            polling_url="https://polls/",
+            polling_interval=10,
+            full_sync_interval=60,
+            headers={"X-Tenant": "bank"},
             leader_stale_limit=6,
             http=HTTPConfig(
                 connect_timeout=7,
@@ -376,7 +404,7 @@ def test_a_leader_gets_all_of_it() -> None:
     sync, delivery = made.sync, made.delivery
 
     assert ("ws://a.b", SECRET, 3, 6) == (sync.url, sync.secret, sync.first_retry, made.stale_limit)
-    assert (9, {"ca_certs": "ca"}) == (sync.connection.timeout, sync.connection.sslopt)
+    assert (9, {"ca_certs": "ca", "certfile": "c"}) == (sync.connection.timeout, sync.connection.sslopt)
     assert {
         "http_proxy_host": "q",
         "http_proxy_port": "2",
@@ -392,7 +420,27 @@ def test_a_leader_gets_all_of_it() -> None:
     )
     assert {"http": "http://m%40:p%3A@p:1", "https": "http://m%40:p%3A@p:1"} == delivery.proxies
     assert ("ca", "c") == (delivery.verify, delivery.cert)
+    assert ("polling", 60) == (sync.mode, sync.full_every)
+    assert sync.polling is not None
+    assert ("https://polls/api/public/sdk/server/latest-all", 10) == (sync.polling.url, sync.polling.interval)
+    for channel in (sync.connection, sync.polling, delivery):
+        assert {"X-Tenant": "bank"} == channel.headers
+        assert "bank" not in repr(channel)
+    assert (delivery.proxies, delivery.verify, delivery.cert, SECRET) == (
+        sync.polling.proxies,
+        sync.polling.verify,
+        sync.polling.cert,
+        sync.polling.secret,
+    )
     assert SECRET not in repr(made)
+
+
+def test_polls_go_where_events_go() -> None:
+    """Unless there is another address for them."""
+    polling = duty_settings(config()).sync.polling
+
+    assert polling is not None
+    assert "http://a.b/api/public/sdk/server/latest-all" == polling.url
 
 
 def test_tls_verification() -> None:

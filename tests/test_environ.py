@@ -15,7 +15,7 @@ BASE = {
     "FBSHARED_STREAMING_URL": "wss://a.b",
 }
 # Objects of the application's, and what only refuses.
-WITHOUT = {"defaults", "http", "websocket"}
+WITHOUT = {"defaults", "headers", "http", "websocket"}
 
 
 def test_every_field_has_a_variable() -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,7 @@ def test_a_living_region(client: FBClient, server: FeatBitServer) -> None:
     assert "" == status.why_stale()
     assert (os.getpid(), True, 1) == (status.leader_pid, status.leader_alive, status.epoch)
     assert ("ok", "none", 0) == (status.sync_state, status.sync_error, status.sync_detail)
+    assert ("streaming", False) == (status.transport, status.restored)
     assert (2, 1, 1, 1) == (status.flags, status.segments, status.generation, status.connections)
     assert ("ok", 200) == (status.delivery_state, status.delivery_status)
     assert (os.getpid(),) == status.members
@@ -208,6 +210,7 @@ def test_why(client: FBClient, server: FeatBitServer) -> None:
 
     assert eventually(lambda: "4003" in only().why_stale())
     assert not only().well
+    assert "(401)" in replace(only(), sync_detail=401).why_stale()
 
 
 def test_strange_figures(shared_directory: Path) -> None:

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fbshared import Config, FBClient, FileDataSource, HTTPConfig, WebSocketConfig
+from fbshared import Config, FBClient, FileDataSource, HTTPConfig, RegionError, WebSocketConfig
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 from fbshared.wiring import member_settings, settings_word
 
@@ -31,6 +32,12 @@ def word(**options: Any) -> int:
         {"http": HTTPConfig(ca_certs="ca.pem")},
         {"http": HTTPConfig(cert_file="cert.pem")},
         {"http": HTTPConfig(disable_ssl_verification=True)},
+        {"persistence_dir": "/var/lib/kept"},
+        {"sync": "polling"},
+        {"polling_url": "http://localhost:2"},
+        {"polling_interval": 5.0},
+        {"full_sync_interval": 60.0},
+        {"headers": {"X-Tenant": "bank"}},
         {"websocket": WebSocketConfig(timeout=1.0)},
         {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1)},
         {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1, proxy_type="socks5")},
@@ -57,6 +64,10 @@ def test_what_counts(options: dict[str, Any]) -> None:
         (
             {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port=1, proxy_auth=("ada", "pass"))},
             {"websocket": WebSocketConfig(proxy_host="proxy", proxy_port="1")},
+        ),
+        (
+            {"headers": {"X-Key": "one"}},
+            {"headers": {"x-key": "two"}},
         ),
         (
             {"websocket": WebSocketConfig(sslopt={"password": "one"})},
@@ -158,3 +169,40 @@ def test_who_meets_at_a_file() -> None:
     assert one.digest != member_settings(Config(SECRET, "http://a.b", data_source=source)).digest
     assert one.digest != member_settings(Config(data_source=FileDataSource("other.json"))).digest
     assert (True, False) == (one.silent, member_settings(Config(SECRET, "http://a.b", data_source=source)).silent)
+
+
+# The directory of the persisted copy
+
+
+def kept_in(path: Path, **options: Any) -> Config:
+    return Config(SECRET, "http://localhost:1", "ws://localhost:1", persistence_dir=path, **options)
+
+
+def test_it_is_made(tmp_path: Path) -> None:
+    """It is made with those above it, and for this user alone; a follower needs none."""
+    member_settings(kept_in(tmp_path / "of-a-follower", role="follower"))
+    member_settings(kept_in(tmp_path / "a" / "b"))
+
+    assert ["a"] == [path.name for path in tmp_path.iterdir()]
+    assert 0o700 == (tmp_path / "a" / "b").stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o777])
+def test_one_that_is_open_to_others(tmp_path: Path, mode: int) -> None:
+    """It is refused where the client is made, and the error names it."""
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(mode)
+
+    with pytest.raises(RegionError, match=r"persistence directory that other users can enter.*/open"):
+        FBClient(kept_in(tmp_path / "open"), start_wait=0)
+
+
+def test_one_that_is_somebody_elses(tmp_path: Path) -> None:
+    """A link and a file are refused as well, and so is what cannot be made."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "private")
+    (tmp_path / "file").touch()
+
+    for name in ("link", "file", "file/below"):
+        with pytest.raises(RegionError, match=f"persistence directory.*{name}"):
+            member_settings(kept_in(tmp_path / name))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from fbshared.core.model import Dataset, Item
 from fbshared.core.wire import PING, SyncMessage, data_sync, parse
 from fbshared.errors import MessageError
@@ -18,12 +20,15 @@ class Session:
 
     ``dataset`` is what is known now. ``answered`` turns true with the answer to this connection's data-sync,
     ``synced`` when with that answer the dataset is the whole environment. ``rejected`` counts messages and items
-    that were refused, ``rejection`` is the last reason, ``ignored`` counts messages that mean nothing here.
+    that were refused, ``rejection`` is the last reason, ``ignored`` counts messages that mean nothing here, ``fulls``
+    those that replaced everything. ``full_at`` may be moved: an answered session asks for a full then, on the same
+    connection, so that a patch that was lost and a deletion, which is never sent, are known in the end.
 
     Args:
         dataset: what is known from before.
         now: the clock when the connection was opened.
         synced: the dataset comes from a full, so a patch is enough.
+        full: ask for a full all the same, at once.
         overlap_ms: how far behind the cursor a patch begins, because items can appear out of order.
         ping_every: seconds between pings.
         silence_limit: seconds without any message after which the connection counts as dead.
@@ -36,6 +41,7 @@ class Session:
         now: float,
         *,
         synced: bool,
+        full: bool = False,
         overlap_ms: int = 60_000,
         ping_every: float = 15.0,
         silence_limit: float = 45.0,
@@ -47,10 +53,12 @@ class Session:
         self.rejected = 0
         self.rejection = ""
         self.ignored = 0
+        self.fulls = 0
+        self.full_at = math.inf
         self._whole = synced  # whether the dataset is an environment and not a part of one
-        self._awaits_full = not synced
+        self._awaits_full = full or not synced
         self._cursor = dataset.cursor
-        self._request = data_sync(max(1, dataset.cursor - overlap_ms) if synced else 0)
+        self._request = data_sync(0 if self._awaits_full else max(1, dataset.cursor - overlap_ms))
         self._ping_every = ping_every
         self._silence_limit = silence_limit
         self._answer_limit = answer_limit
@@ -99,7 +107,8 @@ class Session:
             if not self._repeated and (self._unsure or waited >= self._answer_limit):
                 self._repeated = True
                 messages.append(self._request)
-        if self._doubted is not None and self._asked is None and now - self._doubted >= DOUBT:
+        if self._asked is None and now >= self._full_due():
+            self.full_at = math.inf
             self._request = data_sync(0)
             self._asked, self._repeated, self._unsure = now, False, False
             messages.append(self._request)
@@ -115,9 +124,13 @@ class Session:
             if self._unsure and not self._repeated:
                 return 0.0
             times.append(self._asked + self._answer_limit * (2 if self._repeated else 1))
-        elif self._doubted is not None:
-            times.append(self._doubted + DOUBT)
+        else:
+            times.append(self._full_due())
         return max(0.0, min(times) - now)
+
+    def _full_due(self) -> float:
+        """When everything is asked for again."""
+        return self.full_at if self._doubted is None else self._doubted + DOUBT
 
     def _patch(self, message: SyncMessage) -> tuple[Item, ...]:
         if self._asked is not None:
@@ -150,6 +163,7 @@ class Session:
         # A push can overtake the full that was read before it happened.
         self.dataset = Dataset.of(message.items).merge(self._meanwhile)[0]
         self._whole, self._awaits_full = True, False
+        self.fulls += 1
         self._answer()
         return _differences(before, self.dataset)
 

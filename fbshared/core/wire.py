@@ -62,6 +62,11 @@ def insight_url(base: str) -> str:
     return f"{base.rstrip('/')}/api/public/insight/track"
 
 
+def latest_url(base: str) -> str:
+    """Where all data can be had by HTTP."""
+    return f"{base.rstrip('/')}/api/public/sdk/server/latest-all"
+
+
 def data_sync(cursor: int) -> str:
     """The request for everything newer than a version; 0 asks for a full."""
     return f'{{"messageType":"data-sync","data":{{"timestamp":{cursor}}}}}'

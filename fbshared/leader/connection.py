@@ -6,6 +6,7 @@ versions, and because its close from another thread waits for seconds.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,16 @@ __all__ = ["Connection", "ConnectionSettings", "Ended"]
 REFUSED_CODE = 4003
 _NO_FRAME = 1006
 
+_ProxyRefused: tuple[type[Exception], ...] = (websocket.WebSocketProxyException,)
+_TooLate: tuple[type[Exception], ...] = (websocket.WebSocketTimeoutException,)
+try:
+    import python_socks
+except ImportError:  # the extra fbshared[socks]: without it nothing raises these
+    pass
+else:
+    _ProxyRefused += (python_socks.ProxyError,)
+    _TooLate += (python_socks.ProxyTimeoutError,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
@@ -30,6 +41,7 @@ class ConnectionSettings:
     user_agent: str
     timeout: float = 5.0
     sslopt: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: Mapping[str, Any] = field(default_factory=dict, repr=False)
     largest_message: int = 256 * 1024 * 1024
 
@@ -62,12 +74,12 @@ class Connection:
             lambda: websocket.create_connection(
                 url,
                 timeout=settings.timeout,
-                header=[f"User-Agent: {settings.user_agent}"],
+                header={"User-Agent": settings.user_agent, **settings.headers},
                 suppress_origin=True,
                 sslopt=dict(settings.sslopt or {}),
                 skip_utf8_validation=True,
                 class_=_Socket,
-                **settings.proxy,
+                **_proxy_options(settings),
             )
         )
 
@@ -118,10 +130,26 @@ def _translated(call: Callable[[], Any]) -> Any:
         raise Ended(SyncError.HANDSHAKE, error.status_code, _seconds(headers.get("retry-after"))) from error
     except websocket.WebSocketConnectionClosedException as error:
         raise Ended(SyncError.CLOSED, _NO_FRAME) from error
-    except websocket.WebSocketTimeoutException as error:
+    except _TooLate as error:
         raise Ended(SyncError.SILENCE) from error
+    except _ProxyRefused as error:
+        raise Ended(SyncError.PROXY, _status_in(str(error))) from error
     except (OSError, ValueError, websocket.WebSocketException) as error:
         raise Ended(SyncError.NETWORK) from error
+
+
+def _proxy_options(settings: ConnectionSettings) -> dict[str, Any]:
+    """A configured proxy is the way to every host. The library would go past it to a loopback address and to what
+    $NO_PROXY names, unless it has such names from here."""
+    if not settings.proxy:
+        return {}
+    return {"http_no_proxy": ["no.host.invalid"], "http_proxy_timeout": settings.timeout, **settings.proxy}
+
+
+def _status_in(text: str) -> int:
+    """The HTTP status in the library's words about a proxy that did not let us through."""
+    found = re.search(r"status: (\d{3})", text)
+    return int(found[1]) if found else 0
 
 
 def _seconds(value: object) -> float:

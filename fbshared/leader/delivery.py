@@ -10,8 +10,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import requests
@@ -19,6 +19,7 @@ import requests
 from fbshared.core.events import payload
 from fbshared.errors import MessageError
 from fbshared.leader.delays import delays
+from fbshared.leader.http import HTTPSettings, open_session, retry_after
 from fbshared.leader.rings import LOOK, Batch, Rings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
@@ -37,20 +38,12 @@ _SPLIT = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings:
+class DeliverySettings(HTTPSettings):
     """How events reach FeatBit; times in seconds."""
 
-    url: str
-    secret: str = field(repr=False)
-    user_agent: str
     flush_interval: float = 1.0
     first_retry: float = 0.1
     longest_retry: float = 30.0
-    connect_timeout: float = 5.0
-    read_timeout: float = 10.0
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    verify: bool | str = True
-    cert: str | None = None
 
 
 class _Refused(Exception):  # noqa: N818 - a state of things
@@ -181,9 +174,8 @@ class Delivery:
     def _post(self, insights: Iterable[dict[str, Any]], limit: float) -> int:
         settings = self._settings
         if self._session is None:
-            self._session = requests.Session()
-            self._session.headers.update({"User-Agent": settings.user_agent, "Content-Type": "application/json"})
-            self._session.auth = self._authorised
+            self._session = open_session(settings)
+            self._session.headers["Content-Type"] = "application/json"
         limit = max(limit / 2, 0.05)  # connecting and reading have each a limit of their own
         timeout = (min(settings.connect_timeout, limit), min(settings.read_timeout, limit))
         self.healthy_until = time.monotonic() + sum(timeout) + 5.0
@@ -200,13 +192,8 @@ class Delivery:
         except (requests.RequestException, OSError) as error:
             raise _Later(0) from error
         if answer.status_code in _RETRY or answer.status_code >= 500:
-            raise _Later(answer.status_code, _retry_after(answer.headers.get("Retry-After")))
+            raise _Later(answer.status_code, retry_after(answer.headers.get("Retry-After")))
         return answer.status_code
-
-    def _authorised(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Not a plain header: an entry for the host in the user's netrc file would replace it."""
-        request.headers["Authorization"] = self._settings.secret
-        return request
 
     def _show(self, state: DeliveryState, status: int, wait: float) -> None:
         if not self._holds():
@@ -235,8 +222,3 @@ def _insight(record: bytes) -> dict[str, Any] | None:
         return payload(record)
     except MessageError:
         return None
-
-
-def _retry_after(value: str | None) -> float:
-    """The seconds that a server asked for, at most five minutes; 0 where it asked for none."""
-    return min(float(value), PAUSE) if value and value.strip().isdecimal() else 0.0

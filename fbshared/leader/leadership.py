@@ -11,13 +11,14 @@ from fbshared.errors import CorruptError, MessageError
 from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Term, remove_old_locks
 from fbshared.leader.feed import Feed
+from fbshared.leader.persistence import Persistence, Restored
 from fbshared.leader.rings import Rings
 from fbshared.leader.siblings import Siblings
 from fbshared.leader.sync import Sync, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm import files
 from fbshared.shm.bell import Bell
-from fbshared.shm.control import RETIRED, SyncState
+from fbshared.shm.control import RETIRED, Control, SyncState
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import OwnRing, Region, now_ms
 
@@ -25,7 +26,7 @@ __all__ = ["DELIVERY", "SYNC", "DutySettings", "Leadership"]
 
 log = logging.getLogger("fbshared.leader")
 
-SYNC, DELIVERY = "fbshared-sync", "fbshared-delivery"  # threads
+SYNC, DELIVERY, PERSISTENCE = "fbshared-sync", "fbshared-delivery", "fbshared-persistence"  # threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,7 @@ class DutySettings:
             in a row that could not connect, up to 64 times as long.
         offer_pause: how long the one that offered stands back.
         settled_age: a younger process, which may be gone in a moment, leads only if no older one does.
+        persistence: directory and digest of the copy that outlives a reboot; None for none.
     """
 
     sync: SyncSettings
@@ -46,6 +48,7 @@ class DutySettings:
     offer_after: float = 30.0
     offer_pause: float = 2.0
     settled_age: float = 5.0
+    persistence: tuple[str, str] | None = None
 
 
 class Leadership:
@@ -65,8 +68,15 @@ class Leadership:
         self.siblings = Siblings(region)
         self.publisher = Publisher(region, term.epoch)
         self.rings = Rings(region, term.epoch, own_rings)
-        dataset, synced = _published(region) or seed
         control = region.control
+        self.persistence: Persistence | None = None
+        if settings.persistence is not None:
+            directory, digest = settings.persistence
+            self.persistence = Persistence(directory, digest, lambda: control.data_current_at, term.holds)
+        dataset, synced = _published(region) or seed
+        if not synced and self.persistence is not None and (restored := self.persistence.load()) is not None:
+            dataset, synced = _shown(restored, control), True
+        self._restored = dataset if control.restored else None  # what is on the disk already
         if control.sync_state == SyncState.OK:
             control.sync_since = now_ms()
             control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
@@ -79,10 +89,15 @@ class Leadership:
 
     def _publish(self, dataset: Dataset, synced: bool) -> None:
         self.publisher.publish(dataset, synced=synced)
+        if self.persistence is not None and dataset is not self._restored:
+            self.persistence.offer(dataset)
 
     def bodies(self) -> dict[str, Callable[[Wake], None]]:
         """What runs in a thread of its own, by thread name."""
-        return {SYNC: self.sync.run, DELIVERY: self.delivery.run}
+        found: dict[str, Callable[[Wake], None]] = {SYNC: self.sync.run, DELIVERY: self.delivery.run}
+        if self.persistence is not None:
+            found[PERSISTENCE] = self.persistence.run
+        return found
 
     def tick(self, now: float) -> None:
         """Show that both duties are alive."""
@@ -127,6 +142,14 @@ class Leadership:
         self.rings.close()
         self.bell.close()
         self.term.close()
+
+
+def _shown(restored: Restored, control: Control) -> Dataset:
+    """The restored data, with its age shown to all."""
+    age = max(now_ms() - restored.current_at, 0) / 1000
+    log.info("beginning with the persisted data, which was current %d s ago", age)
+    control.data_current_at, control.restored = restored.current_at, 1
+    return restored.dataset
 
 
 def _published(region: Region) -> tuple[Dataset, bool] | None:

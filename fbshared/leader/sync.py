@@ -14,8 +14,9 @@ from fbshared.core.session import Session, SessionOver
 from fbshared.core.wire import streaming_url, token
 from fbshared.leader.connection import Connection, ConnectionSettings, Ended
 from fbshared.leader.delays import delays
+from fbshared.leader.polling import Mode, Poll, PollSettings, Ways
 from fbshared.leader.wake import Wake
-from fbshared.shm.control import Control, SyncError, SyncState
+from fbshared.shm.control import Control, SyncError, SyncState, Transport
 from fbshared.shm.region import now_ms
 from fbshared.sources import DataSource
 
@@ -31,20 +32,28 @@ _TOGETHER = 64  # messages that are published together at most
 _PUBLISH_AGAIN = 1.0
 
 REFUSAL = (
-    "FeatBit refuses this environment (close code 4003): the secret is wrong, it is not a server secret, "
+    "FeatBit refuses this environment (code %d): the secret is wrong, it is not a server secret, "
     "or this host's clock is off by more than 30 s; the leader tries again in %d s"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSettings:
-    """Where data comes from; times in seconds."""
+    """Where data comes from; times in seconds.
+
+    Attributes:
+        polling: how to poll; None where only a websocket will do.
+        full_every: everything is asked for again after about so long.
+    """
 
     url: str
     secret: str = field(repr=False)
     connection: ConnectionSettings
+    mode: Mode = "auto"
+    polling: PollSettings | None = None
     first_retry: float = 1.0
     source: DataSource | None = None  # instead of the url; see ``leader.feed``
+    full_every: float = 14_400.0
 
 
 class Sync:
@@ -76,7 +85,9 @@ class Sync:
         self._holds = holds
         self.dataset = dataset
         self.synced = synced
-        self._connection: Connection | None = None
+        polled = control.transport == Transport.POLLING
+        self._ways = Ways(settings.mode, settings.polling, time.monotonic, polled=polled)
+        self._connection: Connection | Poll | None = None
         self._session: Session | None = None
         self._unpublished = False
         self._publish_at = 0.0
@@ -86,6 +97,8 @@ class Sync:
         self._refusals = delays(*REFUSED_DELAYS)
         self._told: set[object] = set()
         now = time.monotonic()
+        self._fulls = 0  # of the present session
+        self._full_at = now + self._until_full()
         self.failing_since = now  # inf while it is well
         self.healthy_until = now + 5.0
         if control.sync_state == SyncState.REFUSED:
@@ -124,27 +137,56 @@ class Sync:
             connection.drop()
 
     def _connect(self) -> None:
-        settings = self._settings
-        self.healthy_until = time.monotonic() + settings.connection.timeout * 3 + _RESOLVING
-        secret = token(settings.secret, now_ms(), random.random())
-        connection = Connection(streaming_url(settings.url, secret), settings.connection)
+        self._session = None
+        connection = self._poll() if self._ways.choose() else self._open()
         if not self._holds():
             connection.close()
             return
         self._connection = connection
-        self._opened_at = time.monotonic()
-        self._session = Session(self.dataset, self._opened_at, synced=self.synced)
-        self._control.connections += 1
-        connection.send(self._session.opening())
+        self._opened_at = now = time.monotonic()
+        synced, full = self.synced, now >= self._full_at or bool(self._control.restored)
+        if isinstance(connection, Poll):
+            every = connection.interval
+            self._session = Session(
+                self.dataset, now, synced=synced, full=full, ping_every=every, silence_limit=math.inf
+            )
+        else:
+            self._session = Session(self.dataset, now, synced=synced, full=full)
+            self._control.connections += 1
+        self._session.full_at, self._fulls = self._full_at, 0
+        self._send(connection, self._session.opening())
 
-    def _serve(self, connection: Connection, halt: Wake) -> None:
+    def _open(self) -> Connection:
+        settings = self._settings
+        self.healthy_until = time.monotonic() + settings.connection.timeout * 3 + _RESOLVING
+        secret = token(settings.secret, now_ms(), random.random())
+        return Connection(streaming_url(settings.url, secret), settings.connection)
+
+    def _poll(self) -> Poll:
+        assert self._settings.polling is not None
+        return Poll(self._settings.polling, lambda: self.dataset.cursor, self._reads_on)
+
+    def _reads_on(self) -> bool:
+        """In the middle of a long answer: it is alive, and may go on while it leads."""
+        self.healthy_until = time.monotonic() + 30.0
+        return self._holds()
+
+    def _send(self, connection: Connection | Poll, text: str) -> None:
+        if isinstance(connection, Poll):
+            self.healthy_until = time.monotonic() + connection.limit + _RESOLVING
+        connection.send(text)
+
+    def _serve(self, connection: Connection | Poll, halt: Wake) -> None:
         """Wait for the next thing to do and do it."""
         session = self._session
         assert session is not None
         now = time.monotonic()
+        if self._ways.websocket_is_due():
+            self._connect()
+            return
         try:
             for text in session.due(now):
-                connection.send(text)
+                self._send(connection, text)
         except SessionOver as over:
             raise Ended(SyncError.SILENCE) from over
         wait = min(session.next_due(now), 1.0)
@@ -157,7 +199,7 @@ class Sync:
             wait = 0.0
         self._publish_if_due()
 
-    def _receive(self, connection: Connection, session: Session) -> None:
+    def _receive(self, connection: Connection | Poll, session: Session) -> None:
         text = connection.receive()
         if text is None:
             return
@@ -171,7 +213,13 @@ class Sync:
             self._unpublished = True
         if session.synced and not self.synced:
             self.synced = self._unpublished = True
+        if session.fulls != self._fulls:
+            self._fulls = session.fulls
+            self._control.full_at = now_ms()
+            self._full_at = session.full_at = time.monotonic() + self._until_full()
         if session.answered:
+            self._ways.works()
+            self._control.transport = Transport.POLLING if self._ways.polls else Transport.STREAMING
             self._control.data_current_at = now_ms()
             if self._control.sync_state != SyncState.OK and not self._unpublished:
                 self._well()
@@ -198,6 +246,7 @@ class Sync:
         self._refusals = delays(*REFUSED_DELAYS)
         self._told.clear()
         self._control.unreachable = 0
+        self._control.restored = 0
         if self._control.sync_state != SyncState.OK:
             log.info("in sync with %s", self.origin)
             self._show(SyncState.OK, SyncError.NONE)
@@ -205,20 +254,35 @@ class Sync:
     def _lost(self, ended: Ended) -> None:
         now = time.monotonic()
         self.drop()
+        if self._ways.trial and ended.error is SyncError.REQUEST_REFUSED:
+            ended = Ended(SyncError.HTTP, ended.detail)  # FeatBit itself would have refused the websocket
+        refused = ended.error is SyncError.REQUEST_REFUSED
+        probing = self._ways.probing
+        if self._ways.polls or self._session is None or not self._session.answered:
+            self._ways.failed(ended.error, ended.detail)
+        if probing and not refused:
+            self._retry_at, self._opened_at = now, math.inf
+            return  # polling goes on, and all is as well as it was
         if now - self._opened_at >= GOOD_RUN:
             self._delays = delays(self._settings.first_retry, LONGEST_DELAY)
         self._opened_at = math.inf
         self.failing_since = min(self.failing_since, now)
-        refused = ended.error is SyncError.REQUEST_REFUSED
         delay = max(next(self._refusals if refused else self._delays), ended.retry_after)
         self._retry_at = now + delay
         # Said before it is shown: whoever waits for data gives up at the sight of a refusal.
         if refused:
-            self._tell(ended.error, REFUSAL, delay)
+            self._tell(ended.error, REFUSAL, ended.detail, delay)
             self._show(SyncState.REFUSED, ended.error, ended.detail, delay)
         else:
             self._tell(ended.error, "no connection to FeatBit: %s; trying again", ended)
             self._show(SyncState.INTERRUPTED, ended.error, ended.detail, delay)
+
+    def _until_full(self) -> float:
+        """Seconds until everything is asked for again: counted from the last full, whoever led then, and not at the
+        same time on all hosts."""
+        every = self._settings.full_every * random.uniform(0.75, 1.25)
+        since = (now_ms() - self._control.full_at) / 1000 if self._control.full_at else 0.0
+        return min(max(every - since, 0.0), every)
 
     def _show(self, state: SyncState, error: SyncError, detail: int = 0, delay: float = 0.0) -> None:
         if not self._holds():

@@ -31,6 +31,9 @@ counter, for clocks of different processes must not be compared.
 40   data version: the cursor
 41   when the data was last known to be current
 42   when the newest snapshot was published
+43   restored: 1 while the data is the persisted copy of an earlier time and no sync has confirmed it
+44   when the newest full was received
+45   transport of the newest connection, see ``Transport``
 48   damaged: a publication word that somebody could not read
 49-  counters: connections, publications, events delivered, refused and lost, corrupt records, broken items
 ==== ==================================================================================================
@@ -52,6 +55,7 @@ __all__ = [
     "DeliveryState",
     "SyncError",
     "SyncState",
+    "Transport",
 ]
 
 LAYOUT = 2  # changes with every byte format of this folder
@@ -83,7 +87,17 @@ class SyncError(enum.IntEnum):
     DATA = 6
     STORAGE = 7  # no room for the snapshot
     UNKNOWN = 8
+    HTTP = 9  # a poll was refused; the detail is the HTTP status
+    PROXY = 10  # the detail is the proxy's HTTP status
     SOURCE = 11  # a data source has nothing new to give; its reason is in the leader's log
+
+
+class Transport(enum.IntEnum):
+    """How the leader gets data."""
+
+    NONE = 0
+    STREAMING = 1
+    POLLING = 2
 
 
 class DeliveryState(enum.IntEnum):
@@ -119,6 +133,9 @@ class Control(WordPage):
     data_version = Word(40)
     data_current_at = Word(41)
     published_at = Word(42)
+    restored = Word(43)
+    full_at = Word(44)
+    transport = Word(45)
     damaged = Word(48)
     connections = Word(49)
     publications = Word(50)

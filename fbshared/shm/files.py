@@ -31,6 +31,7 @@ __all__ = [
     "map_file",
     "private_directory",
     "read_only_map",
+    "read_own",
     "remove",
     "replace",
     "sweep",
@@ -43,7 +44,7 @@ _NO_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
-def private_directory(path: str) -> None:
+def private_directory(path: str, what: str = "shared directory") -> None:
     """Make ``path`` exist as a directory that belongs to this user alone.
 
     Raises:
@@ -54,17 +55,17 @@ def private_directory(path: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise RegionError(error.errno, f"cannot create the shared directory: {error.strerror}", path) from error
+        raise RegionError(error.errno, f"cannot create the {what}: {error.strerror}", path) from error
     try:
         found = os.lstat(path)
     except OSError as error:
-        raise RegionError(error.errno, f"cannot use the shared directory: {error.strerror}", path) from error
+        raise RegionError(error.errno, f"cannot use the {what}: {error.strerror}", path) from error
     if not stat.S_ISDIR(found.st_mode):
-        raise RegionError(errno.ENOTDIR, "refusing a shared directory that is a link or no directory", path)
+        raise RegionError(errno.ENOTDIR, f"refusing a {what} that is a link or no directory", path)
     if found.st_uid != os.geteuid():
-        raise RegionError(errno.EPERM, "refusing a shared directory that belongs to another user", path)
+        raise RegionError(errno.EPERM, f"refusing a {what} that belongs to another user", path)
     if stat.S_IMODE(found.st_mode) & 0o077:
-        raise RegionError(errno.EPERM, "refusing a shared directory that other users can enter", path)
+        raise RegionError(errno.EPERM, f"refusing a {what} that other users can enter", path)
 
 
 class MappedFile:
@@ -173,8 +174,10 @@ def create(directory: str, name: str, size: int, head: bytes, *, owned: bool = F
     return MappedFile(os.path.join(directory, name), fd)
 
 
-def replace(directory: str, name: str, parts: list[bytes]) -> None:
+def replace(directory: str, name: str, parts: list[bytes], *, durable: bool = False) -> None:
     """Write a whole new file and give it its name; a reader sees all of it or nothing.
+
+    With ``durable`` that is so after a crash of the whole machine, too; it waits for the disk.
 
     Raises:
         OSError: no room, no directory; nothing is left behind.
@@ -183,12 +186,20 @@ def replace(directory: str, name: str, parts: list[bytes]) -> None:
     try:
         allocate(fd, 0, sum(map(len, parts)))
         write_all(fd, parts)
+        if durable:
+            os.fsync(fd)
         os.rename(path, os.path.join(directory, name))
     except BaseException:
         remove(path)
         raise
     finally:
         os.close(fd)
+    if durable:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)  # the new name
+        finally:
+            os.close(fd)
 
 
 def map_file(path: str) -> MappedFile:
@@ -206,6 +217,23 @@ def read_only_map(path: str) -> mmap.mmap:
         return mmap.mmap(fd, size, prot=mmap.PROT_READ, **_NO_COPY)
     finally:
         os.close(fd)
+
+
+def read_own(directory: str, name: str) -> bytes:
+    """The content of a plain file of this user's.
+
+    It is read and not mapped: whoever truncates a mapped file on a disk kills its readers.
+
+    Raises:
+        OSError: there is none, or it cannot be read.
+        CorruptError: it is something else, or somebody else's.
+    """
+    fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise CorruptError(f"{name} is no file of this user")
+        return file.read()
 
 
 def lock_owner(fd: int) -> bool:

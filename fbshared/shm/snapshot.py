@@ -111,6 +111,7 @@ class Snapshot:
         "_buckets",
         "_buckets_at",
         "_mask",
+        "born_at",
         "buffer",
         "cursor",
         "flags",
@@ -131,6 +132,7 @@ class Snapshot:
         if head[5] != len(buffer):
             raise CorruptError("a snapshot is cut off")
         self.buffer = buffer
+        self.born_at: int = head[6]
         self.cursor: int = head[7]
         self.flags: int = head[8]
         self.segments: int = head[9]

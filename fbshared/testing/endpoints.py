@@ -85,6 +85,11 @@ class Endpoints:
     def _latest(self, request: web.Request) -> web.Response:
         if request.method != "GET":
             return web.Response(status=405)
+        faults = self._faults
+        if faults.latest_status is not None:
+            return refusal(faults.latest_status, faults.latest_retry_after, {})
+        if faults.latest_text is not None:
+            return web.Response(text=faults.latest_text, content_type="text/html")
         environment_id = self._authorized(request)
         if environment_id is None:
             return web.Response(status=401)

@@ -20,6 +20,9 @@ class Faults:
     close_code: int | None = None
     handshake_status: int | None = None
     handshake_retry_after: float | None = None
+    latest_status: int | None = None
+    latest_text: str | None = None
+    latest_retry_after: float | None = None
     stalled: bool = False
     muted: bool = False
     insight_statuses: deque[int | None] = field(default_factory=deque)

@@ -229,6 +229,14 @@ class FeatBitServer:
         self.refuse(None)
         self.refuse_handshake(None)
 
+    def refuse_latest(self, status: int | None, retry_after: float | None = None) -> None:
+        """Answer requests for the latest data with this HTTP status; None ends that, also for other answers."""
+        self._set(latest_status=status, latest_retry_after=retry_after, latest_text=None)
+
+    def answer_latest(self, text: str) -> None:
+        """Answer requests for the latest data with this text, as a captive portal does."""
+        self._set(latest_status=None, latest_text=text)
+
     def stall(self, on: bool = True) -> None:
         """Accept and read on, and send nothing at all: no answer, no push, no pong, no close frame."""
         self._set(stalled=on)
@@ -307,6 +315,11 @@ class FeatBitServer:
     def insight_requests(self) -> list[Request]:
         """The posts of insights among the requests, accepted or not."""
         return [request for request in self.requests if request.path.endswith("/insight/track")]
+
+    @property
+    def latest_requests(self) -> list[Request]:
+        """The requests for the latest data among the requests."""
+        return [request for request in self.requests if request.path.endswith("/server/latest-all")]
 
     @property
     def events(self) -> list[Event]:

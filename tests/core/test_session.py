@@ -309,3 +309,76 @@ def test_any_conversation(flags: Any, synced: bool, script: list[tuple[str, floa
         assert after.flags == told
         assert session.next_due(now) >= 0
         assert session.synced == session.answered
+
+
+# ---- everything again
+
+
+def answered(*flags: dict[str, Any]) -> Session:
+    session = resumed(*flags)
+    session.received(patch(), 1)
+    assert session.answered
+    return session
+
+
+def test_everything_is_asked_for_in_time() -> None:
+    """An answered session asks for a full on the same connection when it is time, once, and a lost patch heals."""
+    session = answered(raw("a", 100), raw("doomed", 90))
+    session.full_at = 8
+
+    assert [] == session.due(7.9)
+    assert 0.5 == pytest.approx(session.next_due(7.5))
+    assert [ASK_ALL] == session.due(8)
+    assert [] == session.due(9)
+    assert 0 == session.fulls
+    assert {"doomed", "b"} == set(keys(session.received(full(raw("a", 100), raw("b", 95)), 9)))
+    assert 1 == session.fulls
+    assert {"a": 100, "b": 95} == versions(session)
+    assert [] == session.due(10)
+
+
+def test_patches_count_while_everything_is_asked_for() -> None:
+    """They are applied at once, and not undone by a full that was read before them."""
+    session = answered(raw("a", 100))
+    session.full_at = 8
+    session.due(8)
+
+    assert ["a"] == keys(session.received(patch(raw("a", 101)), 8.5))
+    session.received(full(raw("a", 100)), 9)
+    assert {"a": 101} == versions(session)
+
+
+def test_everything_is_no_answer() -> None:
+    """A request for everything that is not answered is repeated, and then the connection is of no use."""
+    session = answered(raw("a", 100))
+    session.full_at = 8
+    session.due(8)
+    session.received(PONG, 17)
+
+    assert ASK_ALL in session.due(18)
+    with pytest.raises(SessionOver):
+        session.due(28)
+
+
+def test_a_session_can_begin_with_everything() -> None:
+    """With data and without trust in it: it evaluates on, takes patches, and only a full is the answer."""
+    session = Session(held(raw("a", 100), raw("doomed", 90)), 0, synced=True, full=True)
+    assert ASK_ALL == session.opening()
+    assert ["a"] == keys(session.received(patch(raw("a", 101)), 1))
+    assert not session.answered
+
+    session.received(full(raw("a", 100)), 2)
+    assert (True, {"a": 101}) == (session.answered, versions(session))
+
+
+def test_an_empty_answer_to_everything_is_asked_twice() -> None:
+    """Also in the middle of a connection nothing is not believed at once."""
+    session = answered(raw("a", 100))
+    session.full_at = 8
+    session.due(8)
+    session.received(full(), 9)
+    assert {"a": 100} == versions(session)
+
+    assert [ASK_ALL] == session.due(14)
+    session.received(full(), 14.1)
+    assert {} == versions(session)

@@ -265,7 +265,7 @@ def test_a_proxy() -> None:
                 "proxy_type": "http",
             },
         )
-        assert SyncError.NETWORK is ended(lambda: Connection("ws://featbit.invalid/", settings))[0]
+        assert (SyncError.PROXY, 403) == ended(lambda: Connection("ws://featbit.invalid/", settings))
         thread.join(10)
 
     assert asked[0].startswith(b"CONNECT featbit.invalid:80 ")

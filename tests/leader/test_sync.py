@@ -443,3 +443,44 @@ def test_segments_are_published_too(server: FeatBitServer, make: Make, eventuall
 
     assert eventually(lambda: len(line.published) == 2)
     assert line.published[0].segments != line.published[1].segments
+
+
+# Everything again
+
+
+def test_a_lost_patch_heals(server: FeatBitServer, make: Make, control: Control, eventually: Eventually) -> None:
+    """Everything is asked for now and then on the same connection: what was never pushed is known in the end."""
+    line = make(full_every=0.5).start()
+    assert eventually(lambda: line.well)
+    first = control.full_at
+    server.load({"featureFlags": [flag("dark-mode"), flag("never-pushed", updated_at=1)], "segments": []})
+
+    assert eventually(lambda: {"dark-mode", "never-pushed"} == line.flags)
+    assert 1 == len(server.connections)
+    assert eventually(lambda: control.full_at > first)
+
+
+def test_the_time_of_the_last_full_is_shared(
+    server: FeatBitServer, make: Make, control: Control, eventually: Eventually
+) -> None:
+    """A new leader goes on counting where the one before it was: with many leaders a full still comes."""
+    control.full_at = int((time.time() - 4000) * 1000)
+    line = make(known(server), synced=True, full_every=3000).start()
+    assert eventually(lambda: line.well)
+
+    assert [0] == server.connections[0].cursors
+    assert control.full_at > (time.time() - 60) * 1000
+
+
+def test_a_copy_is_replaced(server: FeatBitServer, make: Make, control: Control, eventually: Eventually) -> None:
+    """Data of another time is evaluated until the first full, which replaces it whole."""
+    control.restored = 1
+    old = Dataset.of([replace(item, key="long-gone") for item in known(server).flags.values()])
+    line = make(old, synced=True)
+    line.sync.republish()
+    line.start()
+    assert eventually(lambda: line.well)
+
+    assert [0] == server.connections[0].cursors
+    assert [old, known(server)] == line.published
+    assert 0 == control.restored

@@ -20,14 +20,12 @@ OFFER_AFTER = 0.5
 
 
 @pytest.fixture
-def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def cut_off() -> Iterator[dict[str, Any]]:
     """Settings of a process that cannot connect: its proxy refuses."""
-    # websocket-client 1.8 goes to this host without any proxy, unless others are named here.
-    monkeypatch.setenv("no_proxy", "nowhere.invalid")
     with socket.socket() as refusing:
         refusing.bind(("127.0.0.1", 0))  # and nobody listens
         proxy = {"proxy_host": "127.0.0.1", "proxy_port": refusing.getsockname()[1]}
-        yield {"websocket": proxy, "duty": {"offer_after": OFFER_AFTER}, "start_wait": 0.1}
+        yield {"sync": "streaming", "websocket": proxy, "duty": {"offer_after": OFFER_AFTER}, "start_wait": 0.1}
 
 
 def test_a_leader_that_cannot_connect_offers_the_lead(

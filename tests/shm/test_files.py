@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 import shutil
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -402,3 +403,43 @@ def test_a_birth_may_end_during_a_sweep(directory: str, monkeypatch: pytest.Monk
     with monkeypatch.context() as patched:
         patched.setattr(os, "scandir", lambda _: Scan([Gone()]))
         files.sweep(directory)
+
+
+def test_a_durable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content reaches the disk before the name does, and then the name does."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(fd: int) -> None:
+        steps.append("directory" if stat.S_ISDIR(os.fstat(fd).st_mode) else "content")
+        fsync(fd)
+
+    def renamed(old: str, new: str) -> None:
+        steps.append("name")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    files.replace(str(tmp_path), "kept", [b"ab", b"c"], durable=True)
+    assert ["content", "name", "directory"] == steps
+    assert b"abc" == files.read_own(str(tmp_path), "kept")
+
+    steps.clear()
+    files.replace(str(tmp_path), "kept", [b"d"])
+    assert ["name"] == steps
+
+
+def test_a_file_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a plain file of this user is read: no link, no pipe, nobody else's."""
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+
+    assert b"x" == files.read_own(str(tmp_path), "file")
+    with pytest.raises(OSError, match="link"):
+        files.read_own(str(tmp_path), "link")
+    with pytest.raises(CorruptError, match="pipe"):
+        files.read_own(str(tmp_path), "pipe")
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(CorruptError, match="file"):
+        files.read_own(str(tmp_path), "file")

@@ -201,3 +201,25 @@ def test_dates_follow_the_clock(server: FeatBitServer) -> None:
     server.clock_offset = -86_400 * 400
 
     assert right[12:16] != latest(server).headers["Date"][12:16]
+
+
+def test_latest_data_can_be_refused(server: FeatBitServer) -> None:
+    """With a status, in the form of the rate limiter for 429, until that is taken back; nothing else is refused."""
+    server.refuse_latest(429, retry_after=7)
+    answer = latest(server)
+    assert (429, "7", True) == (answer.status_code, answer.headers["Retry-After"], "error" in answer.json())
+    server.refuse_latest(503)
+    assert 503 == latest(server).status_code
+
+    server.refuse_latest(None)
+    assert server.message() == latest(server).text
+    assert [429, 503, 200] == [request.status for request in server.latest_requests]
+
+
+def test_latest_data_can_be_somebody_elses(server: FeatBitServer) -> None:
+    """A portal answers with a page and status 200."""
+    server.answer_latest("<html>")
+
+    assert (200, "<html>") == (latest(server).status_code, latest(server).text)
+    server.refuse_latest(None)
+    assert server.message() == latest(server).text

@@ -1,0 +1,51 @@
+"""What every HTTP request to FeatBit has in common."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import requests
+from urllib3.exceptions import InsecureRequestWarning
+
+__all__ = ["HTTPSettings", "open_session", "retry_after"]
+
+_LONGEST_WAIT = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPSettings:
+    """Where requests go, and how; times in seconds."""
+
+    url: str
+    secret: str = field(repr=False)
+    user_agent: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    connect_timeout: float = 5.0
+    read_timeout: float = 10.0
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool | str = True
+    cert: str | None = None
+
+
+def open_session(settings: HTTPSettings) -> requests.Session:
+    """A session whose requests carry the secret and go the configured way."""
+
+    def authorised(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Not a plain header: an entry for the host in the user's netrc file would replace it.
+        request.headers["Authorization"] = settings.secret
+        return request
+
+    if settings.verify is False:
+        # Said in the log, once. urllib3 says it for each request, and where warnings are errors none would arrive.
+        warnings.filterwarnings("ignore", category=InsecureRequestWarning)
+    session = requests.Session()
+    session.headers.update({"User-Agent": settings.user_agent, **settings.headers})
+    session.auth = authorised
+    return session
+
+
+def retry_after(value: str | None) -> float:
+    """The seconds that a server asked for, at most five minutes; 0 where it asked for none."""
+    return min(float(value), _LONGEST_WAIT) if value and value.strip().isdecimal() else 0.0
