@@ -18,6 +18,7 @@ from fbshared.errors import (
     EvaluationError,
     FBSharedError,
     MessageError,
+    PatternTimeoutError,
     RegionError,
     UserError,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "FlagChangedNotice",
     "HTTPConfig",
     "MessageError",
+    "PatternTimeoutError",
     "RegionError",
     "State",
     "StateType",
