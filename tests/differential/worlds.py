@@ -81,6 +81,7 @@ PROPERTIES: list[Any] = ["p", "p", "p", "q", "age", "P", "keyId", "KEYID", "key"
 PROPERTIES += [None, 5, ["p"], GONE, "Equal", "BiggerThan", *SEGMENT_OPERATORS]
 VALUES: list[Any] = [*TEXTS, ".*", "^$", "[", "(?i)abc", r"(o)\1", r"\p{L}+", "(?P<x>o)(?P=x)", "a$", r"^\w$"]
 VALUES += [None, GONE, 1, 10.0, 9.00000049, True, [], ["abc"], {"abc": 1}, "null", "5", "[5]", "{}", '""']
+VALUES += ["a", "ab", "bc", "c", "abc", "1"] * 2  # parts of the texts
 LISTS = [
     '["abc"]',
     '["abc","10"]',
