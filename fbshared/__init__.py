@@ -18,6 +18,7 @@ from fbshared.errors import (
     EvaluationError,
     FBSharedError,
     MessageError,
+    PatternTimeoutError,
     RegionError,
     UserError,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "FlagChangedNotice",
     "HTTPConfig",
     "MessageError",
+    "PatternTimeoutError",
     "RegionError",
     "State",
     "StateType",

@@ -1,12 +1,13 @@
 """What can go wrong, as a tree::
 
     FBSharedError
-    ├── ConfigError      (ValueError)  a setting is refused; the message names the field
-    ├── UserError        (ValueError)  an ``FBUser`` is refused; the message names the attribute
-    ├── MessageError     (ValueError)  a FeatBit message, bootstrap or record is not understood
-    ├── EvaluationError  (ValueError)  a flag's data gives no answer; never reaches the application
-    ├── CorruptError     (ValueError)  bytes in shared memory are not what they should be
-    └── RegionError      (OSError)     the shared directory cannot be used; the message names the path
+    ├── ConfigError          (ValueError)    a setting is refused; the message names the field
+    ├── UserError            (ValueError)    an ``FBUser`` is refused; the message names the attribute
+    ├── MessageError         (ValueError)    a FeatBit message, bootstrap or record is not understood
+    ├── EvaluationError      (ValueError)    a flag's data gives no answer; never reaches the application
+    ├── PatternTimeoutError  (TimeoutError)  a flag's regular expression takes too long; nor does this one
+    ├── CorruptError         (ValueError)    bytes in shared memory are not what they should be
+    └── RegionError          (OSError)       the shared directory cannot be used; the message names the path
 
 ``variation`` and its relatives raise none of these: they answer with the default value and a reason.
 """
@@ -17,6 +18,7 @@ __all__ = [
     "EvaluationError",
     "FBSharedError",
     "MessageError",
+    "PatternTimeoutError",
     "RegionError",
     "UserError",
 ]
@@ -44,6 +46,13 @@ class EvaluationError(FBSharedError, ValueError):
 
 class CorruptError(FBSharedError, ValueError):
     """Bytes in shared memory are torn, truncated, foreign or of another layout."""
+
+
+class PatternTimeoutError(FBSharedError, TimeoutError):
+    """A flag's regular expression takes too long on this user's text.
+
+    No EvaluationError: a segment takes those for "not in", and this is no answer at all.
+    """
 
 
 class RegionError(FBSharedError, OSError):

@@ -15,7 +15,7 @@ import fbshared
 from fbshared import AllFlagStates, Config, ConfigError, EvalDetail, FBClient, RegionError
 from fbshared.shm.control import RETIRED
 from fbshared.shm.region import snapshot_name
-from fbshared.testing import FeatBitServer, bootstrap, flag, in_segment, rule, segment, segment_id
+from fbshared.testing import FeatBitServer, bootstrap, condition, flag, in_segment, rule, segment, segment_id
 
 USER = {"key": "ada", "name": "Ada", "age": 36}
 DATA = bootstrap(
@@ -71,6 +71,11 @@ def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def failures(client: FBClient) -> int:
+    """How many evaluations of this process gave no value because something was wrong."""
+    return sum(ring.failures for ring in client._member.outbox.rings.values())
 
 
 def sent(server: FeatBitServer, client: FBClient) -> list[tuple[str, str]]:
@@ -220,6 +225,33 @@ def test_odd_users(make: Make, number: int) -> None:
 
     assert client.variation("on", USER) is True
     assert client.flush(10)
+
+
+def test_a_regular_expression_that_takes_too_long(
+    client: FBClient, server: FeatBitServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the extra, it is an error of this one evaluation, counted each time and logged once."""
+    pytest.importorskip("regex")
+    server.put_flag(flag("slow", rules=[rule(False, condition("p", "MatchRegex", "(a|a)*$"))]))
+    assert eventually(lambda: client.is_flag_known("slow"))
+    before = failures(client)
+    details = [client.variation_detail("slow", USER | {"p": "a" * 60 + "b"}, "default") for _ in range(2)]
+
+    assert [("default", "error in evaluation")] * 2 == [(each.variation, each.reason) for each in details]
+    assert before + 2 == failures(client)
+    assert 1 == caplog.text.count("a regular expression takes too long")
+    assert client.variation("slow", USER | {"p": "aa"}) is False
+    assert "slow" in client.get_all_latest_flag_variations(USER).keys()  # noqa: SIM118 - it is no dict
+
+
+def test_refused_events_are_no_trouble_for_the_rest(client: FBClient, server: FeatBitServer) -> None:
+    """While FeatBit takes no events at all, changes arrive and evaluations have their values."""
+    server.fail_insights_forever(401)
+    assert client.variation("on", USER) is True
+    assert not client.flush(0.1)
+    server.update_flag("on", isEnabled=False)
+
+    assert eventually(lambda: client.variation("on", USER) is False)
 
 
 def test_a_value_is_fresh(client: FBClient) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import operator
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from fbshared.core.patterns import search_for
 from fbshared.errors import EvaluationError
 
 Test = Callable[[str | None], bool]
@@ -112,10 +112,10 @@ def _regex(value: object) -> Test:
     if wanted is None:
         return _never
     try:
-        search = re.compile(wanted).search
+        search = search_for(wanted)
     except Exception:  # noqa: BLE001 - also OverflowError, RecursionError, and warnings that somebody made errors
         return _bad_regex
-    return lambda text: text is not None and search(text) is not None
+    return lambda text: text is not None and search(text)
 
 
 def _bad_regex(text: str | None) -> bool:
