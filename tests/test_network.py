@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trustme
 
-from fbshared import Config, ConfigError, FBClient, HTTPConfig, WebSocketConfig
+from fbshared import Config, ConfigError, FBClient, HTTPConfig, WebSocketConfig, checks
 from fbshared.network import _told, http_options, websocket_options
 from fbshared.shm.control import Control, DeliveryState, SyncError, SyncState, Transport
 from fbshared.testing import FeatBitServer, bootstrap, flag

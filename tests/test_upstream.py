@@ -1,13 +1,11 @@
 """Tests of the reference SDK that concern what an application sees pass against this package, its names changed."""
 
-import inspect
 import os
 import re
 from pathlib import Path
 
 import pytest
 
-from fbshared import Config, FBClient
 from tests import upstream
 
 ARCHIVE = os.environ.get("FBSHARED_TEST_REFERENCE", "")  # the source distribution of fb-python-sdk 1.2.1
@@ -42,12 +40,7 @@ OFFLINE = [
     "test_fbclient::test_variation_error_default_value",
     "test_fbclient::test_invalid_external_json_does_not_raise",
     "test_fbclient::test_unserializable_json_default_does_not_raise",
-    pytest.param(
-        "test_fbclient::test_empty_offline_bootstrap_controls_initialization_state",
-        marks=pytest.mark.skipif(
-            not hasattr(FBClient, "update_status_provider"), reason="FBClient has no update_status_provider yet"
-        ),
-    ),
+    "test_fbclient::test_empty_offline_bootstrap_controls_initialization_state",
     "test_runtime_safety::test_concurrent_evaluation_is_thread_safe",
 ]
 
@@ -89,7 +82,6 @@ def test_the_reference_s_own_test(name: str) -> None:
 
 
 @needs_archive
-@pytest.mark.skipif("offline" not in inspect.signature(Config).parameters, reason="Config has no offline mode yet")
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 @pytest.mark.parametrize("name", OFFLINE)
 def test_the_reference_s_own_test_of_an_offline_client(name: str) -> None:
