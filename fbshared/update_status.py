@@ -21,7 +21,6 @@ __all__ = ["DataUpdateStatusProvider"]
 
 log = logging.getLogger("fbshared")
 
-LONGEST_SILENCE = 60.0  # seconds; a leader that hears nothing for 45 says itself that it is interrupted
 _LONGEST_PAUSE = 0.05
 
 NOBODY_LEADS = ErrorTrack(status_types.SYSTEM_ERROR, "no process leads: start an application, or an agent")
@@ -157,8 +156,8 @@ def _state_of(control: Control, *, ready: bool) -> State:
         return State(StateType.INITIALIZING, control.born_at / 1000, error)
     if sync != SyncState.OK:
         return State(StateType.INTERRUPTED, since, error)
-    heard = control.data_current_at / 1000
-    if heard and time.time() - heard > LONGEST_SILENCE:
+    heard, longest = control.data_current_at / 1000, control.longest_silence / 1000
+    if heard and longest and time.time() - heard > longest:
         return State(StateType.INTERRUPTED, heard, NOBODY_LEADS)
     return State(StateType.OK, since, error)
 

@@ -12,7 +12,7 @@ from fbshared import Config, FBClient, State, StateType, status_types
 from fbshared.shm.control import CONTROL_SIZE, Control, SyncError, SyncState, birth
 from fbshared.status_types import ErrorTrack
 from fbshared.testing import FeatBitServer, bootstrap, flag
-from fbshared.update_status import LONGEST_SILENCE, NOBODY_LEADS, DataUpdateStatusProvider
+from fbshared.update_status import NOBODY_LEADS, DataUpdateStatusProvider
 
 BORN, SINCE = 1_000, 2_000
 
@@ -94,10 +94,13 @@ def test_without_data(shown: Shown) -> None:
 
 def test_nobody_leads(shown: Shown) -> None:
     """Sync that nobody has heard of for long is interrupted, since it was heard of last, whatever is still shown."""
-    heard = int(time.time() - LONGEST_SILENCE - 1)
+    heard = int(time.time() - 61)
+    shown.control.longest_silence = 60_000
 
     assert State(StateType.INTERRUPTED, heard, NOBODY_LEADS) == shown.show(SyncState.OK, heard=heard)
     assert StateType.OK is shown.show(SyncState.OK, heard=heard + 30).state_type
+    shown.control.longest_silence = 3_660_000
+    assert StateType.OK is shown.show(SyncState.OK, heard=heard).state_type, "a leader that polls once an hour"
     assert StateType.OK is shown.show(SyncState.OK).state_type, "no time is known, for example offline"
 
 

@@ -12,7 +12,7 @@ from fbshared.core.model import Dataset
 from fbshared.core.wire import parse
 from fbshared.errors import MessageError
 from fbshared.leader.delays import delays
-from fbshared.leader.sync import GOOD_RUN, LONGEST_DELAY, Sync
+from fbshared.leader.sync import GOOD_RUN, LONGEST_DELAY, LONGEST_SILENCE, Sync
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import SyncError, SyncState
 from fbshared.shm.region import now_ms
@@ -72,6 +72,7 @@ class Feed(Sync):
         self._alive()
         if self.synced and self._holds():
             self._current = True
+            self._control.longest_silence = int(LONGEST_SILENCE * 1000)
             self._control.data_current_at = now_ms()
             self._publish_if_due()
 

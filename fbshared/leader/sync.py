@@ -24,6 +24,7 @@ __all__ = ["Sync", "SyncSettings"]
 
 log = logging.getLogger("fbshared.sync")
 
+LONGEST_SILENCE = 60.0
 GOOD_RUN = 60.0  # seconds after which a connection counts as proof that the server is well
 LONGEST_DELAY = 60.0
 REFUSED_DELAYS = (60.0, 600.0)
@@ -220,9 +221,15 @@ class Sync:
         if session.answered:
             self._ways.works()
             self._control.transport = Transport.POLLING if self._ways.polls else Transport.STREAMING
+            self._control.longest_silence = int(self._longest_silence() * 1000)
             self._control.data_current_at = now_ms()
             if self._control.sync_state != SyncState.OK and not self._unpublished:
                 self._well()
+
+    def _longest_silence(self) -> float:
+        """Seconds after which others may say that nobody leads: a leader that hears nothing for 45 says so itself."""
+        polling = self._settings.polling
+        return LONGEST_SILENCE + (polling.interval if polling is not None and self._ways.polls else 0.0)
 
     def _publish_if_due(self) -> None:
         """Publish, unless nothing changed or the last try failed a moment ago; then say that all is well."""

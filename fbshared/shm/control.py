@@ -34,6 +34,7 @@ counter, for clocks of different processes must not be compared.
 43   restored: 1 while the data is the persisted copy of an earlier time and no sync has confirmed it
 44   when the newest full was received
 45   transport of the newest connection, see ``Transport``
+46   how long a leader that is well may confirm nothing, in milliseconds
 48   damaged: a publication word that somebody could not read
 49-  counters: connections, publications, events delivered, refused and lost, corrupt records, broken items
 ==== ==================================================================================================
@@ -136,6 +137,7 @@ class Control(WordPage):
     restored = Word(43)
     full_at = Word(44)
     transport = Word(45)
+    longest_silence = Word(46)
     damaged = Word(48)
     connections = Word(49)
     publications = Word(50)

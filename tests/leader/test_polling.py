@@ -360,6 +360,7 @@ def test_it_polls(server: FeatBitServer, make: Make, eventually: Eventually) -> 
 
     assert [] == server.connections
     assert Transport.POLLING == line.control.transport
+    assert line.control.longest_silence > 60_000, "others know that it asks now and then only"
     assert 3 == len(line.published)
 
 
