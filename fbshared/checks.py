@@ -53,7 +53,7 @@ def require_socks(name: str) -> None:
 def require_headers(name: str, value: object) -> None:
     """Texts by names of headers that are left to the application; no error shows a value."""
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} must be a Mapping, not {value!r}")
+        raise ConfigError(f"{name} must be a Mapping, not a {type(value).__name__}")
     seen: set[str] = set()
     for header, text in value.items():
         if not isinstance(header, str) or not _HEADER_NAME.fullmatch(header):

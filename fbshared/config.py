@@ -53,12 +53,13 @@ def _secret(name: str, value: object) -> None:
 
 def _kind(name: str, value: object, kind: type) -> None:
     if not isinstance(value, kind):
-        raise ConfigError(f"{name} must be a {kind.__name__}, not {value!r}")
+        # Not the value: whoever mixes up arguments puts the secret, or a login, in a place where it is no good.
+        raise ConfigError(f"{name} must be a {kind.__name__}, not a {type(value).__name__}")
 
 
 def _text(name: str, value: object) -> None:
     if value is not None and (not isinstance(value, str) or not value):
-        raise ConfigError(f"{name} must be a text, not {value!r}")
+        raise ConfigError(f"{name} must be a text that is not empty, if it is given")
 
 
 def _login(name: str, value: object) -> None:

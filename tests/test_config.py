@@ -4,6 +4,7 @@ import inspect
 import math
 import os
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,27 @@ def test_a_bad_proxy_auth_is_refused(auth: Any) -> None:
     with pytest.raises(ConfigError, match=r"websocket\.proxy_auth") as caught:
         WebSocketConfig(proxy_host="a.b", proxy_port=1, proxy_auth=auth)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: config(env_secret=SECRET.encode()),
+        lambda: config(http={"http_proxy_auth": ("me", SECRET)}),
+        lambda: config(websocket={"proxy_auth": ("me", SECRET)}),
+        lambda: config(headers=f"X-Key: {SECRET}"),
+        lambda: config(defaults=[SECRET]),
+        lambda: WebSocketConfig(sslopt=[("password", SECRET)]),
+        lambda: WebSocketConfig(proxy_host=("me", SECRET)),
+        lambda: require_config(SECRET),
+    ],
+)
+def test_a_secret_in_a_wrong_place_is_not_shown(make: Any) -> None:
+    """Whoever mixes up arguments finds no secret in the error, nor in what it came from."""
+    with pytest.raises(ConfigError) as caught:
+        make()
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_good_values() -> None:

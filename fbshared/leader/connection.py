@@ -40,7 +40,7 @@ class ConnectionSettings:
 
     user_agent: str
     timeout: float = 5.0
-    sslopt: Mapping[str, Any] | None = None
+    sslopt: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: Mapping[str, Any] = field(default_factory=dict, repr=False)
     largest_message: int = 256 * 1024 * 1024

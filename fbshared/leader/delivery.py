@@ -32,7 +32,6 @@ log = logging.getLogger("fbshared.delivery")
 
 TICK = 0.1  # seconds between two looks at the rings
 BATCH = 500  # events in one request
-PAUSE = 300.0  # seconds without delivery after a refusal that concerns all events
 _RETRY = frozenset({408, 425, 429})
 _SPLIT = frozenset({400, 413, 422})
 
@@ -44,6 +43,7 @@ class DeliverySettings(HTTPSettings):
     flush_interval: float = 1.0
     first_retry: float = 0.1
     longest_retry: float = 30.0
+    refused_pause: float = 300.0  # after a refusal that concerns all events
 
 
 class _Refused(Exception):  # noqa: N818 - a state of things
@@ -140,9 +140,10 @@ class Delivery:
             self._show(DeliveryState.RETRYING, later.status, wait)
             return False
         except _Refused as refused:
-            self._retry_at = time.monotonic() + PAUSE
-            self._tell("refused", "FeatBit refuses events (status %s); trying again in %d s", refused, PAUSE)
-            self._show(DeliveryState.PAUSED, int(str(refused)), PAUSE)
+            pause = self._settings.refused_pause
+            self._retry_at = time.monotonic() + pause
+            self._tell("refused", "FeatBit refuses events (status %s); trying again in %d s", refused, pause)
+            self._show(DeliveryState.PAUSED, int(str(refused)), pause)
             return False
         self._delays = delays(self._settings.first_retry, self._settings.longest_retry)
         if self._control.delivery_state != DeliveryState.OK:

@@ -18,7 +18,7 @@ _LONGEST_WAIT = 300.0
 class HTTPSettings:
     """Where requests go, and how; times in seconds."""
 
-    url: str
+    url: str = field(repr=False)  # may hold a login
     secret: str = field(repr=False)
     user_agent: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)

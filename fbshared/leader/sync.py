@@ -47,7 +47,7 @@ class SyncSettings:
         full_every: everything is asked for again after about so long.
     """
 
-    url: str
+    url: str = field(repr=False)  # may hold a login
     secret: str = field(repr=False)
     connection: ConnectionSettings
     mode: Mode = "auto"

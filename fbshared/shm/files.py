@@ -42,6 +42,9 @@ TEMPORARY_AGE = 60.0  # seconds; a birth takes milliseconds
 # Before Python 3.13 each mapping keeps a copy of the descriptor, which a child cannot close alone.
 _NO_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+# Opening a pipe waits for its other end, and opening a terminal for a line, where somebody put one in a file's place.
+_AT_ONCE = os.O_NONBLOCK | os.O_NOCTTY
+_LARGEST = 1 << 30  # bytes that are read at once; nothing that is written here comes near
 
 
 def private_directory(path: str, what: str = "shared directory") -> None:
@@ -204,36 +207,39 @@ def replace(directory: str, name: str, parts: list[bytes], *, durable: bool = Fa
 
 def map_file(path: str) -> MappedFile:
     """Open an existing file for reading and writing; ``OSError`` where there is none."""
-    return MappedFile(path, os.open(path, _FLAGS))
+    return MappedFile(path, os.open(path, _FLAGS | _AT_ONCE))
 
 
 def read_only_map(path: str) -> mmap.mmap:
-    """A whole file, mapped for reading and kept by the mapping alone; ``CorruptError`` where it is empty."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """A whole file, mapped for reading and kept by the mapping alone; ``CorruptError`` where it is empty or none."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE)
     try:
-        size = os.fstat(fd).st_size
-        if size == 0:
-            raise CorruptError(f"{os.path.basename(path)} is empty")
+        found = os.fstat(fd)
+        size = found.st_size
+        if size == 0 or not stat.S_ISREG(found.st_mode):
+            raise CorruptError(f"{os.path.basename(path)} is empty, or no file")
         return mmap.mmap(fd, size, prot=mmap.PROT_READ, **_NO_COPY)
     finally:
         os.close(fd)
 
 
-def read_own(directory: str, name: str) -> bytes:
-    """The content of a plain file of this user's.
+def read_own(directory: str, name: str, size: int = -1) -> bytes:
+    """The content of a plain file of this user's, or its first ``size`` bytes.
 
     It is read and not mapped: whoever truncates a mapped file on a disk kills its readers.
 
     Raises:
         OSError: there is none, or it cannot be read.
-        CorruptError: it is something else, or somebody else's.
+        CorruptError: it is something else, or somebody else's, or longer than anything that is written here.
     """
-    fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE)
     with open(fd, "rb") as file:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise CorruptError(f"{name} is no file of this user")
-        return file.read()
+        if size < 0 and found.st_size > _LARGEST:
+            raise CorruptError(f"{name} is too long to be believed")
+        return file.read(size)
 
 
 def lock_owner(fd: int) -> bool:

@@ -249,8 +249,7 @@ class Region:
         That goes by a process number, which means nothing in another PID namespace.
         """
         try:
-            with open(self.join(name), "rb") as file:
-                found = ring.Ring(file.read(ring.HEADER), _no_chunk)
+            found = ring.Ring(files.read_own(self.path, name, ring.HEADER), _no_chunk)
         except (OSError, CorruptError):
             return 0
         pid, start = found.owner

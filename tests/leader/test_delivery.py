@@ -204,6 +204,19 @@ def test_a_refusal_pauses(
     assert region.control.delivery_retry_at - time.time() * 1000 > 250_000
 
 
+def test_a_refusal_has_an_end(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """Once FeatBit accepts again, all that waited arrives when the pause is over."""
+    server.fail_insights(401, 403)
+    post = make(refused_pause=0.2)
+    post.put("a", "b")
+    post.start()
+
+    assert eventually(lambda: post.empty)
+    assert ["a", "b"] == names(server)
+    assert [401, 403, 200] == [request.status for request in server.insight_requests]
+    assert (DeliveryState.OK, 0) == (region.control.delivery_state, region.control.delivery_retry_at)
+
+
 class Picky:
     """A server's judgement: a request that has the bad event in it gets this status, others are accepted."""
 

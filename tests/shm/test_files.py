@@ -443,3 +443,69 @@ def test_a_file_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(CorruptError, match="file"):
         files.read_own(str(tmp_path), "file")
+
+
+def test_a_pipe_in_the_place_of_a_file(directory: str) -> None:
+    """Nobody waits for its other end: it holds nothing that is to be believed, however it is opened."""
+    path = os.path.join(directory, "pipe")
+    os.mkfifo(path, 0o600)
+    file = files.map_file(path)
+
+    for read in (
+        lambda: files.read_only_map(path),
+        lambda: files.read_own(directory, "pipe"),
+        lambda: file.piece(0, 4096),
+    ):
+        with pytest.raises(CorruptError, match="pipe"):
+            read()
+    file.close()
+
+
+@root_only
+def test_a_device_in_the_place_of_a_file(directory: str) -> None:
+    """One that never ends is not read, and one that could be mapped is not mapped."""
+    path = os.path.join(directory, "zero")
+    try:
+        os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(1, 5))
+        os.close(os.open(path, os.O_RDONLY))
+    except PermissionError:
+        pytest.skip("this system lets nobody make or open a device here")
+    file = files.map_file(path)
+
+    for read in (
+        lambda: files.read_only_map(path),
+        lambda: files.read_own(directory, "zero"),
+        lambda: file.piece(0, 4096),
+    ):
+        with pytest.raises(CorruptError, match="zero"):
+            read()
+    file.close()
+
+
+def test_a_file_of_an_absurd_length(tmp_path: Path) -> None:
+    """It is not read into memory as a whole; of its first bytes there is no harm."""
+    with open(tmp_path / "long", "wb") as file:
+        file.write(b"head")
+        file.truncate(1 << 40)
+
+    with pytest.raises(CorruptError, match="long"):
+        files.read_own(str(tmp_path), "long")
+    assert b"head" == files.read_own(str(tmp_path), "long", 4)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o077])
+def test_modes_under_any_mask(shared_directory: Path, mask: int) -> None:
+    """The process's umask opens nothing, and closes nothing for its own user that must be open."""
+    directory = str(shared_directory / "private")
+    before = os.umask(mask)
+    try:
+        files.private_directory(directory)
+        made = files.create(directory, "made", 4096, b"head")
+        files.replace(directory, "replaced", [b"content"])
+    finally:
+        os.umask(before)
+    assert made is not None
+    made.close()
+
+    assert 0o700 == stat.S_IMODE(os.stat(directory).st_mode)
+    assert {0o600} == {stat.S_IMODE(entry.stat().st_mode) for entry in os.scandir(directory)}

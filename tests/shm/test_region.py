@@ -128,6 +128,38 @@ def test_something_else_in_its_place(shared_directory: Path, make: object) -> No
         Region(str(shared_directory), "digest")
 
 
+def test_a_pipe_for_a_control_page(shared_directory: Path, region: Region) -> None:
+    """It makes room for a new region, and whoever opens it does not wait; the old members notice."""
+    files.remove(region.join("control"))
+    os.mkfifo(region.join("control"), 0o600)
+    other = Region(str(shared_directory), "digest")
+
+    assert region.identity != other.identity
+    assert not region.intact()
+    assert other.intact()
+    other.close()
+
+
+def test_pipes_for_snapshots_and_rings(region: Region) -> None:
+    """They are damaged ones: nobody who looks at them waits."""
+    os.mkfifo(region.join(snapshot_name(5)), 0o600)
+    os.mkfifo(region.join("ring.pipe"), 0o600)
+
+    with pytest.raises(CorruptError):
+        region.snapshot(5)
+    assert ring_waits(region.join("ring.pipe")) is None
+    assert 0 == region.candidate_start("ring.pipe")
+
+
+def test_a_snapshot_of_an_absurd_length(region: Region) -> None:
+    """It is refused as any other that is damaged, and no memory is asked for."""
+    with open(region.join(snapshot_name(5)), "wb") as file:
+        file.truncate(1 << 40)
+
+    with pytest.raises((CorruptError, OSError)):
+        region.snapshot(5)
+
+
 def test_a_root_that_does_not_exist(shared_directory: Path) -> None:
     """The error names the path."""
     with pytest.raises(RegionError, match="fbshared-") as caught:
