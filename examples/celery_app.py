@@ -11,7 +11,6 @@ same environment and opens no second connection.
 """
 
 import sys
-from os import environ
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -19,8 +18,7 @@ from celery import Celery
 
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 
 folder = Path(gettempdir(), "fbshared-example-queue")
 folder.mkdir(exist_ok=True)

@@ -10,7 +10,6 @@ each request. ``python examples/django_app.py runserver`` works too: it has two 
 """
 
 import sys
-from os import environ
 
 from django.conf import settings
 from django.core.management import execute_from_command_line
@@ -20,8 +19,7 @@ from django.urls import path
 
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 
 
 def greet(request, name):

@@ -9,15 +9,12 @@ answers ``Welcome back, anna!``. The local server shows one connection, however 
 each request. One of the workers leads. An evaluation waits for nothing, so it may stand in an ``async`` function.
 """
 
-from os import environ
-
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 app = FastAPI()
 
 

@@ -9,14 +9,11 @@ answers ``Welcome back, anna!``. The local server shows one connection, however 
 each request. One of the workers leads; with ``--preload`` the master does, and a worker needs no start of its own.
 """
 
-from os import environ
-
 from flask import Flask
 
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 app = Flask(__name__)
 
 

@@ -10,12 +10,9 @@ leader. The client does not wait for data (``start_wait=0``), because uWSGI star
 a request in the first moments gets the default.
 """
 
-from os import environ
-
 from fbshared import Config, FBClient
 
-urls = environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"]
-client = FBClient(Config(environ["FBSHARED_ENV_SECRET"], *urls, role="follower"), start_wait=0)
+client = FBClient(Config.from_env(role="follower"), start_wait=0)
 
 
 def application(request, start_response):

@@ -9,12 +9,10 @@ three events. When a web server with the same settings runs beside it, its conne
 """
 
 from multiprocessing import Pool
-from os import environ
 
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 
 
 def greet(name):

@@ -9,12 +9,9 @@ answers ``Welcome back, anna!``. The local server shows one connection, however 
 each request. The master makes the client and leads; when it stands still, a worker takes over.
 """
 
-from os import environ
-
 from fbshared import Config, FBClient
 
-config = Config(environ["FBSHARED_ENV_SECRET"], environ["FBSHARED_EVENT_URL"], environ["FBSHARED_STREAMING_URL"])
-client = FBClient(config)
+client = FBClient(Config.from_env())
 
 
 def application(request, start_response):

@@ -242,6 +242,17 @@ def test_a_ping_is_no_message() -> None:
         connection.drop()
 
 
+def test_a_message_in_several_frames() -> None:
+    """It is one message when its last frame is there; a control frame in between is not part of it."""
+    with raw_server(UPGRADE + b"\x01\x01{" + b"\x89\x01!" + b"\x00\x02  " + b"\x80\x01}", reset=False) as url:
+        connection = Connection(url, SETTINGS)
+        found = [connection.receive() for _ in range(2)]
+
+        assert [None, b"{  }"] == found
+        assert SyncError.CLOSED is ended(connection.receive)[0]
+        connection.drop()
+
+
 def test_a_proxy() -> None:
     """The way through a proxy is the one that was configured."""
     with closing(socket.create_server(("127.0.0.1", 0))) as proxy:

@@ -365,17 +365,20 @@ def test_it_polls(server: FeatBitServer, make: Make, eventually: Eventually) -> 
 
 
 def test_an_outage(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
-    """A server that answers with errors is shown as that, with its status, and is polled again."""
+    """A server that answers with errors is shown as that, with its status, and is polled again from where it was."""
     line = make("polling")
     assert eventually(lambda: line.well)
+    before = line.flags
     server.refuse_latest(503)
     assert eventually(lambda: line.control.sync_error == SyncError.HTTP)
     assert (SyncState.INTERRUPTED, 503) == (line.control.sync_state, line.control.sync_detail)
+    assert before == line.flags
     server.refuse_latest(None)
     server.put_flag(flag("new"))
 
     assert eventually(lambda: "new" in line.flags)
     assert eventually(lambda: line.well)
+    assert ["timestamp" in request.query for request in server.latest_requests].count(False) == 1
 
 
 def test_retry_after_is_kept(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
