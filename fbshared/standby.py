@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from fbshared.gates import importing
 from fbshared.shm.control import RETIRED, Control, SyncState
 from fbshared.watcher import watcher
 
@@ -67,7 +68,8 @@ class Standby:
             return
         self.patience = _IMPORT_LIMIT
         try:
-            self._stand()
+            with importing():
+                self._stand()
         finally:
             self.patience = 0.0
             self.end()

@@ -151,8 +151,8 @@ class Ways:
     """Which way the next connection goes: streaming, or polling where websockets do not get through.
 
     Args:
-        mode: ``auto`` begins with streaming. After some failures in a row every other try is a poll; once one is
-            answered it polls on, and tries a websocket now and then.
+        mode: ``auto`` begins with streaming. After some failures in a row every other try is a poll. Once one is
+            answered and the next websocket fails all the same, it polls on, and tries a websocket now and then.
         settings: how to poll; None where that is not possible.
         now: a monotonic clock in seconds.
         polled: whether the leader before this one polled: then that is tried first.
@@ -207,13 +207,13 @@ class Ways:
             return
         self._settled = self.polls
         if self.polls:
-            self._put_off()
-        else:
-            self._failures = 0
-            self._delays = delays(*self._again)
-        if self.polls != self._told:
-            self._told = self.polls
-            log.warning(POLLS) if self.polls else log.info(POLLS_NO_MORE)
+            self._again_at = self._now()  # FeatBit may just be back from an outage of both
+            return
+        self._failures = 0
+        self._delays = delays(*self._again)
+        if self._told:
+            self._told = False
+            log.info(POLLS_NO_MORE)
 
     def failed(self, error: SyncError, detail: int) -> None:
         """A poll failed, or a websocket ended before it gave data."""
@@ -226,6 +226,9 @@ class Ways:
             self._failures += 1
         if self._settled:
             self._put_off()
+            if not self._told:
+                self._told = True
+                log.warning(POLLS)
 
     def _put_off(self) -> None:
         self._again_at = self._now() + next(self._delays)

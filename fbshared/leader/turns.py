@@ -15,9 +15,10 @@ import time
 from collections import deque
 from threading import get_ident
 
+from fbshared.gates import before_forks
+
 __all__ = ["Turns", "lock_descriptor"]
 
-_FORKS = frozenset({"os.fork", "os.forkpty"})
 _LONGEST = 1.0  # seconds that a fork waits for others
 _LOOK = 0.0002
 
@@ -72,15 +73,9 @@ class Turns:
 _turns = Turns()
 
 
-def _audit(event: str, _: object) -> None:
-    # No method: the interpreter asks a hook for an attribute at each event, which a method answers slowly.
-    if event in _FORKS:
-        _turns.wait()
-
-
 _needed = "filelock" not in sys.modules
 if _needed:
-    sys.addaudithook(_audit)
+    before_forks(_turns.wait)
 
 from filelock import lock_descriptor  # noqa: E402 - after the audit hook, and before the hooks that enclose its own
 

@@ -226,11 +226,18 @@ def test_one_way_only() -> None:
 
 
 def test_the_way_around() -> None:
-    """After three websockets in a row every other try is a poll; once it worked polling is the way."""
+    """After three websockets in a row every other try is a poll; once it worked, and a websocket does not even then,
+    polling is the way."""
     choice = Choice()
 
-    assert "sss" + "psps" + "pppp" == choice.tries(*[False] * 7, True, True, True, True)
+    assert "sss" + "psps" + "ps" + "ppp" == choice.tries(*[False] * 7, True, False, True, True, True)
     assert FAILURES == 3
+
+
+def test_the_end_of_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """Where both ways failed and both work again, a poll may be the first to find out: then a websocket comes next."""
+    assert "sss" + "psps" + "ps" + "s" == Choice().tries(*[False] * 7, True, True, True)
+    assert "" == caplog.text
 
 
 def test_a_websocket_that_worked_counts_anew() -> None:
@@ -257,7 +264,7 @@ def test_back_again(caplog: pytest.LogCaptureFixture) -> None:
     """While polling, a websocket is tried ever more seldom, an hour apart at most; each change is said once."""
     caplog.set_level(logging.INFO, "fbshared")
     choice = Choice()
-    choice.tries(False, False, False, True)
+    choice.tries(False, False, False, True, False)
     gaps = []
     for _ in range(8):
         since = choice.now
@@ -279,7 +286,7 @@ def test_back_again(caplog: pytest.LogCaptureFixture) -> None:
 def test_when_polling_fails_too() -> None:
     """What worked before is not the only thing to try: the next one is a websocket."""
     choice = Choice()
-    choice.tries(False, False, False, True)
+    choice.tries(False, False, False, True, False)
 
     assert "psps" == choice.tries(False, False, False, True)
     assert "s" == choice.tries(True)
@@ -288,7 +295,7 @@ def test_when_polling_fails_too() -> None:
 def test_the_next_leader_begins_with_what_worked() -> None:
     """Where the leader before polled, a poll is the first try, and a websocket the second."""
     assert "ps" == Choice(polled=True).tries(False, False)
-    assert "pp" == Choice(polled=True).tries(True, True)
+    assert "psp" == Choice(polled=True).tries(True, False, True)
     assert "s" == Choice("streaming", polled=True).tries(False)
 
 
