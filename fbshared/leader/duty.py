@@ -249,10 +249,11 @@ class Duty:
             return
         leadership = self.leadership
         if leadership is None:
-            if now >= self._not_before:
-                term = self._election.poll()
-                if term is not None:
-                    self._begin(term)
+            if now < self._not_before:
+                return
+            term = self._election.poll()
+            if term is not None:
+                self._begin(term)
         elif not leadership.term.holds():
             log.info("epoch %d is over", leadership.term.epoch)
             self._end_term()
@@ -307,6 +308,8 @@ class Duty:
             self.leadership = Leadership(self._region, term, self._settings, self._own_rings, self._seed)
         except BaseException:
             term.close()
+            # Others may be able to; and a term for each tick would be one file and one line of log for each.
+            self._not_before = time.monotonic() + self._settings.offer_pause
             raise
         self._offered = False
         self._start_workers()

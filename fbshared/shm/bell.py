@@ -6,7 +6,9 @@ It carries no meaning of its own; the truth is in the rings, which the leader lo
 from __future__ import annotations
 
 import os
+import stat
 
+from fbshared.shm import files
 from fbshared.shm.region import Region
 
 __all__ = ["Bell", "ring_bell"]
@@ -24,7 +26,9 @@ class Bell:
         try:
             os.mkfifo(path, 0o600)
         except FileExistsError:
-            pass
+            if not stat.S_ISFIFO(os.lstat(path).st_mode):
+                files.remove(path)  # a plain file rings for ever, and would keep the leader busy
+                os.mkfifo(path, 0o600)
         # Opened for both, so that it never reports the end of the last writer.
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 

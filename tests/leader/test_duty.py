@@ -532,6 +532,25 @@ def test_a_refused_leader_stays(region: Region, server: FeatBitServer, make: Mak
     assert 1 == len(server.connections)
 
 
+def test_epochs_do_not_race(
+    region: Region, server: FeatBitServer, make: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who is elected and cannot lead says why, once, and stands back: epochs do not race; it leads when it can."""
+    os.mkdir(region.join("bell"))
+    post = make(offer_pause=0.3)
+    post.duty.start()
+    assert eventually(lambda: region.control.epoch >= 3)
+    began, epoch = time.monotonic(), region.control.epoch
+    assert eventually(lambda: region.control.epoch > epoch + 1)
+    spent = time.monotonic() - began
+    troubles = [record for record in caplog.records if "cannot be used: Is a directory" in record.getMessage()]
+    os.rmdir(region.join("bell"))
+
+    assert spent > 0.3
+    assert 1 == len(troubles)
+    assert eventually(lambda: post.well)
+
+
 def test_dropping_touches_nothing(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
     """A child that noticed its fork late closes its copies; the parent's lock, lead and connection stay."""
     post = make()

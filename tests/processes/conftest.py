@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -134,10 +134,12 @@ class Crew:
         more |= {"socket": self.socket, "options": options, "start_wait": start_wait}
         return json.dumps({"secret": self.server.secret, **urls, **more})
 
-    def start(self, count: int = 1, script: str = "worker.py", **options: Any) -> list[Process]:
+    def start(
+        self, count: int = 1, script: str = "worker.py", stderr: BinaryIO | None = None, **options: Any
+    ) -> list[Process]:
         """Start processes that have a client with these options."""
         command = [sys.executable, str(HERE / script), self.settings(**options)]
-        popens = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]
+        popens = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr) for _ in range(count)]
         self._starting += popens
         made = [self.arrival(popen.pid, popen) for popen in popens]
         self._starting.clear()

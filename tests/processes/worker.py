@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ways  # beside this file, and first: its fork hooks
 
@@ -24,6 +24,9 @@ from fbshared import Config, FBClient, FileDataSource, WebSocketConfig
 from fbshared.members import join
 from fbshared.watcher import watcher
 from fbshared.wiring import duty_settings, member_settings
+
+if TYPE_CHECKING:
+    from fbshared.leader.leadership import DutySettings
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 
@@ -488,8 +491,13 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     config = Config(*urls, **options)
     if duty:
         # The client takes the member that this process has.
-        join(replace(member_settings(config), duty=lambda: replace(duty_settings(config), **duty)))
+        join(replace(member_settings(config), duty=lambda: changed(duty_settings(config), **duty)))
     return FBClient(config, start_wait=settings.get("start_wait", 15.0))
+
+
+def changed(settings: "DutySettings", delivery: dict[str, Any] | None = None, **duty: Any) -> "DutySettings":
+    """A leader's settings with what only tests set."""
+    return replace(settings, delivery=replace(settings.delivery, **(delivery or {})), **duty)
 
 
 def be_of_layout(number: int) -> None:

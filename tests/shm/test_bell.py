@@ -1,6 +1,7 @@
 """The bell wakes whoever waits for it, and says nothing else."""
 
 import select
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,19 @@ def test_nobody_listens(region: Region) -> None:
     bell.close()
 
     assert not ring_bell(region)
+
+
+@pytest.mark.parametrize("make", [lambda path: path.write_text("!"), lambda path: path.symlink_to("/dev/null")])
+def test_something_else_in_its_place(region: Region, make: Callable[[Path], object]) -> None:
+    """What is no pipe makes room for one; as a plain file it would ring for ever."""
+    make(Path(region.join("bell")))
+    bell = Bell(region)
+
+    assert not waiting(bell)
+    assert ring_bell(region)
+    assert bell.silence()
+    assert 0o600 == Path(region.join("bell")).stat().st_mode & 0o777
+    bell.close()
 
 
 def test_it_rings_enough_already(region: Region) -> None:
