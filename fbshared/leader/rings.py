@@ -39,6 +39,10 @@ class Collected(NamedTuple):
     followed: Followed
     position: int
 
+    def __repr__(self) -> str:
+        """Where it is; what is in it tells of a user."""
+        return f"<{len(self.record)} bytes before {self.position}>"
+
 
 Batch = Sequence[Collected]
 

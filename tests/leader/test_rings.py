@@ -75,6 +75,17 @@ def taken(rings: Rings, most: int = 100) -> list[bytes]:
     return [entry.record for entry in batch]
 
 
+def test_records_are_not_shown(region: Region, rings: Rings) -> None:
+    """What is collected tells of users, and its representation does not."""
+    dead(region, b"canary-user")
+    rings.look(0.0)
+    rings.look(GRACE + LOOK)
+    batch = rings.collect(10)
+
+    assert [b"canary-user"] == [entry.record for entry in batch]
+    assert "canary" not in repr(batch)
+
+
 def test_a_ring_of_the_dead_is_adopted(region: Region, rings: Rings) -> None:
     """It is drained, marked, and removed when it has been empty for a while, not before."""
     ring = dead(region, b"a", b"b")
