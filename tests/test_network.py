@@ -304,7 +304,7 @@ def test_a_proxy_that_hates_websockets(
         client = connect(websocket=WebSocketConfig(proxy_host="127.0.0.1", proxy_port=proxy.port))
 
         assert_all_works(client, server, Transport.POLLING)
-        assert 3 == proxy.refused
+        assert 3 <= proxy.refused <= 4, "until it polled, and once more when that worked"
         client.stop()
 
 

@@ -233,6 +233,7 @@ def test_the_rest_stays(crew: Crew, server: FeatBitServer) -> None:
 # Rings
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(120)
 def test_rings_of_500_that_came_and_went(crew: Crew) -> None:
     """A leader removes them as they come: there are never many, and in the end only those of the living are left."""
@@ -248,6 +249,7 @@ def test_rings_of_500_that_came_and_went(crew: Crew) -> None:
     assert crew.until(lambda: 2 == len(crew.files("ring.")), 15)
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(120)
 def test_rings_of_500_and_nobody_leads(crew: Crew, server: FeatBitServer) -> None:
     """There are no more than allowed, what finds no ring is counted, evaluation goes on, and a later leader delivers
@@ -275,6 +277,7 @@ def test_rings_of_500_and_nobody_leads(crew: Crew, server: FeatBitServer) -> Non
 # Regions
 
 
+@pytest.mark.servers
 def test_an_unused_region_is_removed(crew: Crew, server: FeatBitServer) -> None:
     """The leader of another environment removes it once everything is delivered, and not before; who comes then
     begins anew."""
