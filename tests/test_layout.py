@@ -101,6 +101,36 @@ def test_an_application_does_not_pay_for_the_test_server() -> None:
     assert "[]\n" == done.stdout
 
 
+def test_importing_needs_only_what_the_package_asks_for() -> None:
+    """Importing the package imports no other distribution's modules than its requirements' and theirs."""
+    code = """
+import sys
+before = set(sys.modules)
+import fbshared, fbshared.status, fbshared.agent
+imported = set(sys.modules) - before
+from importlib.metadata import packages_distributions, requires
+import re
+names = {name.partition(".")[0] for name in imported}
+found = {each.lower() for name in names for each in packages_distributions().get(name, [])}
+def closure(name, seen):
+    if name not in seen:
+        seen.add(name)
+        for line in requires(name) or []:
+            if "extra ==" not in line:
+                try:
+                    closure(re.match(r"[A-Za-z0-9._-]+", line)[0].lower(), seen)
+                except ModuleNotFoundError:
+                    pass  # not needed on this platform
+    return seen
+allowed = closure("fbshared", set())
+print(sorted(name for name in found if name.replace("_", "-") not in {a.replace("_", "-") for a in allowed}))
+"""
+    command = [sys.executable, "-I", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "[]\n" == done.stdout
+
+
 def readme_commands() -> list[str]:
     text = (ROOT / "README.md").read_text()
     return re.findall(r"^python3 -m venv .*$", text, re.MULTILINE)
