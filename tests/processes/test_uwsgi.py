@@ -7,13 +7,15 @@ import os
 import shlex
 import signal
 import sys
+import sysconfig
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.processes.web import HERE, running, serve, works_in_workers
+import fbshared
+from tests.processes.web import HERE, held, left_after_the_next_start, running, serve, works_in_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,6 +80,35 @@ def test_other_options(crew: Crew, tmp_path: Path, arguments: list[str]) -> None
     """Workers that load the application themselves work, and so do workers with several threads."""
     with uwsgi(crew, tmp_path, *arguments) as web:
         works_in_workers(crew, web)
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("lazy", [["--lazy-apps"], []], ids=["lazy", "plain"])
+def test_reload_and_stop(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazy: list[str]) -> None:
+    """After a reload others work, over one connection at a time and without a lost event; after the stop no process and
+    no lock is left, and a later start finds a small region."""
+    # It starts the interpreter anew by its real path, which knows nothing of a virtual environment.
+    places = sysconfig.get_paths()["purelib"], str(Path(fbshared.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
+    with uwsgi(crew, tmp_path, *lazy) as web:
+        before = works_in_workers(crew, web)
+        keys = web.ask("put", "before the reload", 20)[1]
+        web.popen.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 20
+        after: set[int] = set()
+        while not after or after & before:
+            assert time.monotonic() < deadline, web.log.read_text()
+            after = web.all_say("two", "value", "load")
+        keys += web.ask("put", "after the reload", 20)[1]
+
+        assert set() == crew.lacking(keys)
+        assert crew.until(lambda: crew.server.open_connections == 1, 10)
+        assert max(crew.overlaps(), default=0.0) < 1.0
+
+        web.stop()
+
+    assert [] == held(crew)
+    assert [] == left_after_the_next_start(crew)
 
 
 @pytest.mark.servers
