@@ -221,6 +221,8 @@ class Member:
         self.leave(deadline)
         if self._standby is not None:
             watcher().wait_until_idle(deadline)
+            if self._duty is None and self._usable and self.region.is_left(self._rings()):
+                self._duty = self._new_duty(None)  # the last one out, before it ever stood for the lead
         if self._duty is not None:
             self._duty.stop(deadline)
         for turn in self._turns:

@@ -14,12 +14,11 @@ from fbshared.leader.delivery import Delivery, DeliverySettings
 from fbshared.leader.election import Election, Term
 from fbshared.leader.rings import Rings
 from fbshared.shm.bell import Bell
-from fbshared.shm.region import OwnRing, Region, ring_waits
+from fbshared.shm.region import OwnRing, Region
 
 __all__ = ["deliver_what_is_left"]
 
 _POLL = 0.02
-_SECOND_LOOK = 0.005  # seconds; another one that leaves holds a lock only as long as it looks
 
 OwnRings = Callable[[], Mapping[str, OwnRing | None]]
 
@@ -29,7 +28,7 @@ def deliver_what_is_left(region: Region, settings: DeliverySettings, own: OwnRin
     delivered stays for the next start."""
     election = Election(region, math.inf, time.monotonic)
     try:
-        while time.monotonic() < deadline and _is_left(region, own):
+        while time.monotonic() < deadline and region.is_left(own()):
             term = election.poll()
             if term is not None:
                 _deliver(region, term, settings, own, deadline)
@@ -53,22 +52,3 @@ def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRin
         if control.epoch == term.epoch:
             control.leader_pid = 0
         term.close()
-
-
-def _is_left(region: Region, own: OwnRings) -> bool:
-    """Whether events wait and no other process lives here that would lead."""
-    mine, waiting = own(), False
-    for name in region.names("ring."):
-        backlog = None if name in mine else _backlog(region.join(name))
-        if backlog is None:
-            return False
-        waiting = waiting or backlog > 0
-    return waiting
-
-
-def _backlog(path: str) -> int | None:
-    waits = ring_waits(path, of_followers=True)
-    if waits is None:
-        time.sleep(_SECOND_LOOK)
-        waits = ring_waits(path, of_followers=True)
-    return waits

@@ -41,6 +41,7 @@ GENERATION_BITS = 40
 MOST_RINGS = 1024  # in one region, or a few more where processes are born at the same moment
 _ATTEMPTS = 20
 _DISCARD_PAUSE = 0.01
+_SECOND_LOOK = 0.005  # seconds; another one that leaves holds a lock only as long as it looks
 _open_paths: dict[int, str] = {}
 
 
@@ -254,6 +255,27 @@ class Region:
             return 0
         pid, start = found.owner
         return start if found.may_lead and process_start(pid) == start else 0
+
+    def is_left(self, own: Container[str]) -> bool:
+        """Whether events wait and no other process lives here that would lead.
+
+        Args:
+            own: the rings of this process; opening them a second time would drop their owner locks.
+        """
+        waiting = False
+        for name in self.names("ring."):
+            backlog = None if name in own else self._backlog(name)
+            if backlog is None:
+                return False
+            waiting = waiting or backlog > 0
+        return waiting
+
+    def _backlog(self, name: str) -> int | None:
+        waits = ring_waits(self.join(name), of_followers=True)
+        if waits is None:
+            time.sleep(_SECOND_LOOK)
+            waits = ring_waits(self.join(name), of_followers=True)
+        return waits
 
     def new_ring(
         self, chunks: int, name: str = "", settings: int = 0, own: Callable[[], Container[str]] = tuple

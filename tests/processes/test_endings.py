@@ -199,6 +199,20 @@ def test_ways_to_end(crew: Crew, begin: Begin, way: str, role: str) -> None:
 # The last one out
 
 
+def test_the_last_one_out_never_stood_for_the_lead(crew: Crew) -> None:
+    """A process that ends in its first second, when the leader is gone, delivers what it put."""
+    options = {"events_flush_interval": 60.0}
+    leader = crew.one(**options)
+    crew.leader()
+    young = crew.one(**options)
+    keys = young.ask("put", "young", 20)
+    crew.dismiss(leader)
+    young.hang_up()
+
+    assert 0 == young.gone()
+    assert set() == crew.lacking(keys, 2)
+
+
 def test_all_leave_at_once(crew: Crew) -> None:
     """When all end at the same moment, one of them delivers what they put just before: no start is needed."""
     workers = crew.start(4, events_flush_interval=60.0)
