@@ -229,7 +229,7 @@ def test_a_leader_dies_at_each_step(
     traffic.add(4)
     for step in steps:
         leader, epoch = crew.leader(), crew.control().epoch
-        leader.ask("arm", step)
+        leader.arm(step)
         since = time.monotonic()
         cause(crew, server, leader)
 
