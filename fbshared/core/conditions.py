@@ -1,7 +1,8 @@
 """A condition compiled to a test of one property, or to a function of a user; a broken one raises when it is reached.
 
-Most conditions test the text of an attribute. They are kept apart as name, test and what it has to say: whoever walks
-through them reads the attribute itself, and the test alone is called.
+Most conditions ask about one attribute. They are kept apart as name, question and the answer that makes them hold:
+whoever walks through them reads the attribute itself, and looks into a set without any call. What may fail is never
+among them.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from fbshared.core.operators import MISSING, Test, test_of
+from fbshared.core.operators import MISSING, Question, question_of
 from fbshared.core.users import BUILT_IN, attribute, text_of
 from fbshared.errors import EvaluationError
 
 # The arguments are the user's key, the user, and the ids of the segments that are being evaluated already.
 Predicate = Callable[[str, Mapping[str, Any], tuple[str, ...]], bool]
-# An attribute's name and the ``Test`` of its text, or None and a ``Predicate``; and what that gives when it holds.
-Condition = tuple[str | None, Callable[..., bool], bool]
+# An attribute's name and the set that its text must be in, or the name, None and a ``Test`` of it, or twice None and a
+# ``Predicate``; and the answer with which it holds.
+Condition = tuple[Any, frozenset[str] | None, Callable[..., bool], bool]
 
 IN_SEGMENT = "User is in segment"
 NOT_IN_SEGMENT = "User is not in segment"
@@ -30,16 +32,29 @@ def conditions_of(rule: object, membership: Callable[[object], Predicate]) -> tu
     """
     raw = elements(rule.get("conditions")) if isinstance(rule, dict) else None
     if raw is None:
-        return ((None, broken("a rule without conditions"), True),)
-    return tuple(_condition(entry, membership) for entry in raw)
+        return (asking(broken("a rule without conditions")),)
+    made = [_condition(entry, membership) for entry in raw]
+    if all(name is not None for name, *_ in made):
+        # None of these can fail, so their order changes no answer; a set is asked in half the time.
+        made.sort(key=lambda condition: condition[1] is None)
+    return tuple(made)
 
 
 def all_hold(
     conditions: tuple[Condition, ...], key: str, user: Mapping[str, Any], active: tuple[str, ...] = ()
 ) -> bool:
     """Whether every condition holds for a user; ``core.evaluation`` has this loop written out."""
-    for name, test, wanted in conditions:
-        if (test(key, user, active) if name is None else test(text_of(user.get(name)))) is not wanted:
+    for name, texts, test, wanted in conditions:
+        if texts is not None:
+            value = user.get(name)
+            if value.__class__ is not str and value is not None:
+                value = text_of(value)
+            answer = value in texts
+        elif name is not None:
+            answer = test(user.get(name))
+        else:
+            answer = test(key, user, active)
+        if answer is not wanted:
             return False
     return True
 
@@ -62,39 +77,48 @@ def broken(why: str) -> Predicate:
 
 def _condition(raw: object, membership: Callable[[object], Predicate]) -> Condition:
     if not isinstance(raw, dict) or "op" not in raw:
-        return None, broken("a condition without an operator"), True
+        return asking(broken("a condition without an operator"))
     name = raw["op"]
     if not name:  # a condition on segments has its operator in place of the property
         if "property" not in raw:
-            return None, broken("a condition without a property"), True
+            return asking(broken("a condition without a property"))
         name = raw["property"]
         if "Than" in str(name):  # found there, a comparison never holds
             name = "Than"
     if name == IN_SEGMENT:
-        return None, membership(raw.get("value")), True
+        return asking(membership(raw.get("value")))
     if name == NOT_IN_SEGMENT:
-        return None, membership(raw.get("value")), False
+        return asking(membership(raw.get("value")), wanted=False)
     try:
-        found = test_of(name, raw.get("value", MISSING))
+        found = question_of(name, raw.get("value", MISSING))
     except EvaluationError as error:
-        return None, broken(str(error)), True
+        return asking(broken(str(error)))
     if found is None:
-        return None, _never, True
+        return asking(_never)
     if "property" not in raw:
-        return None, broken("a condition without a property"), True
+        return asking(broken("a condition without a property"))
     return _on_property(raw["property"], *found)
 
 
-def _on_property(name: object, test: Test, wanted: bool) -> Condition:
-    """The test of one property of the user; which one it is, is decided here and not per evaluation."""
+def _on_property(name: object, question: Question, wanted: bool, sure: bool) -> Condition:
+    """The question about one property of the user; which one it is, is decided here and not per evaluation."""
+    texts = question if isinstance(question, frozenset) else None
+    test = question.__contains__ if isinstance(question, frozenset) else question
     if not isinstance(name, str) or name == "self":
-        return None, lambda key, user, active: test(None), wanted
+        return asking(lambda key, user, active: test(None), wanted)
     built_in = BUILT_IN.get(name.lower())
     if built_in == "key":
-        return None, lambda key, user, active: test(key), wanted
+        return asking(lambda key, user, active: test(key), wanted)
     if built_in == "name":
-        return None, lambda key, user, active: test(attribute(user, "name")), wanted
-    return name, test, wanted
+        return asking(lambda key, user, active: test(attribute(user, "name")), wanted)
+    if not sure:
+        return asking(lambda key, user, active: test(user.get(name)), wanted)
+    return name, texts, test, wanted
+
+
+def asking(predicate: Predicate, wanted: bool = True) -> Condition:
+    """The condition that a function of the user is."""
+    return None, None, predicate, wanted
 
 
 def _never(key: str, user: Mapping[str, Any], active: tuple[str, ...]) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, cast
 
-from fbshared.core.conditions import Condition, Predicate, broken, conditions_of, elements
+from fbshared.core.conditions import Condition, Predicate, asking, broken, conditions_of, elements
 from fbshared.core.operators import MISSING
 from fbshared.core.outcomes import (
     CLIENT_NOT_READY,
@@ -157,7 +157,7 @@ def _decide(flag: Mapping[str, Any], membership: Callable[[object], Predicate]) 
     default = default_of(flag.get("fallthrough"), variations, FALLTHROUGH)
     rules = [] if stop else _rules(flag, membership, variations)
     if stop or rules is None:
-        rules = [(((None, broken(stop or "a flag without rules"), True),), default)]
+        rules = [((asking(broken(stop or "a flag without rules")),), default)]
     if targets or rules:
         return _in_order(targets, rules, default)
     return default
@@ -197,16 +197,21 @@ def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Ou
             if outcome is None:
                 raise EvaluationError("a target with an unknown variation")
             return outcome
+        get = user.get
         for conditions, choice in rules:
             # ``conditions.all_hold``, written out: most flags with rules spend their time here.
-            for name, test, wanted in conditions:
-                if name is None:
-                    if test(key, user, ()) is not wanted:
+            for name, texts, test, wanted in conditions:
+                if texts is not None:
+                    value = get(name)
+                    if value.__class__ is not str and value is not None:
+                        value = text_of(value)
+                    if (value in texts) is not wanted:
                         break
-                else:
-                    value = user.get(name)
-                    if test(value if value.__class__ is str else text_of(value)) is not wanted:
+                elif name is not None:
+                    if test(get(name)) is not wanted:
                         break
+                elif test(key, user, ()) is not wanted:
+                    break
             else:
                 outcome = choice if type(choice) is Outcome else choice(key, user)
                 if outcome is not None:

@@ -1,27 +1,34 @@
-"""The operators of conditions: a table of how each one tests a user's text, None when the user has none.
+"""The operators of conditions: a table of how each one asks about a user's property, None when the user has none.
 
-An operator is given the condition's value once and returns the test. Whatever it cannot work with it answers as
-the reference does: often with "no", and with an EvaluationError where the whole evaluation fails there.
+An operator is given the condition's value once and returns the question: a set where the answer is whether the
+property's text is in it, which is asked without any call, and else a test of the property as the user has it.
+Whatever it cannot work with it answers as the reference does: often with "no", and with an EvaluationError where the
+whole evaluation fails there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, Final
 
 from fbshared.core.patterns import search_for
+from fbshared.core.users import text_of
 from fbshared.errors import EvaluationError
 
-Test = Callable[[str | None], bool]
+Test = Callable[[object], bool]
+Question = frozenset[str] | Test
 
 MISSING: Final = object()  # a condition without the field "value"; null is None
+_NOTHING: Final[frozenset[str]] = frozenset()
 _FAR = 1e-4
 
 
-def test_of(name: object, value: object) -> tuple[Test, bool] | None:
-    """The test that an operator makes of a condition's value, and what it gives when the condition holds.
+def question_of(name: object, value: object) -> tuple[Question, bool, bool] | None:
+    """What an operator makes of a condition's value, the answer with which the condition holds, and whether there
+    always is one: other questions raise EvaluationError for some users.
 
     None for an unknown operator.
 
@@ -30,29 +37,35 @@ def test_of(name: object, value: object) -> tuple[Test, bool] | None:
     """
     # The substring decides first, in the reference too, and makes an unknown comparison of any such name.
     if "Than" in str(name):
-        return _numeric(_COMPARISONS.get(name, _neither) if isinstance(name, str) else _neither, value), True
+        compare = _COMPARISONS.get(name, _neither) if isinstance(name, str) else _neither
+        return _numeric(compare, value), True, value is not MISSING
     if not isinstance(name, str) or name not in _OPERATORS:
         return None
     build, negated = _OPERATORS[name]
-    return build(value), not negated
+    return build(value), not negated, build is not _regex
 
 
-def _numeric(compare: Callable[[float, float], bool], value: object) -> Test:
+def _numeric(compare: Callable[[float, float], bool], value: object) -> Question:
     bound = _number(value)
-    if bound is None and value is not MISSING:
-        return _never
-    low, high = (bound or 0.0) - _FAR, (bound or 0.0) + _FAR
+    if bound is None:
+        return _uncomparable if value is MISSING else _NOTHING
+    low, high = bound - _FAR, bound + _FAR
     below, above = compare(0.0, 1.0), compare(1.0, 0.0)
 
-    def test(text: str | None) -> bool:
-        if text is None:
-            return False
-        try:
-            number = float(text)
-        except ValueError:
-            return False
-        if bound is None:
-            raise EvaluationError("a condition without a value")
+    def test(value: Any) -> bool:
+        kind = value.__class__
+        if kind is int:
+            try:
+                number = value * 1.0  # to the nearest float, as its text would be read
+            except OverflowError:
+                number = _read(value)
+        elif kind is str:
+            try:
+                number = float(value)
+            except ValueError:
+                return False
+        else:
+            number = value if kind is float else _read(value)
         # Rounding is slow, keeps the order, and keeps the bound: it matters only close to that.
         if number > high:
             return above
@@ -63,6 +76,24 @@ def _numeric(compare: Callable[[float, float], bool], value: object) -> Test:
     return test
 
 
+def _uncomparable(value: object) -> bool:
+    text = text_of(value)
+    try:
+        float(text if text is not None else "none")
+    except ValueError:
+        return False
+    raise EvaluationError("a condition without a value")
+
+
+def _read(value: object) -> float:
+    """The number that a property's text reads as; where it reads as none that of which no comparison is true."""
+    text = text_of(value)
+    try:
+        return math.nan if text is None else float(text)
+    except ValueError:
+        return math.nan
+
+
 def _number(value: object) -> float | None:
     """What Python's float makes of the printed value, to five decimals."""
     try:
@@ -71,61 +102,77 @@ def _number(value: object) -> float | None:
         return None
 
 
-def _equal(value: object) -> Test:
+def _equal(value: object) -> Question:
     wanted = _wanted(value)
-    # A set's own method is called in half the time that a function of ours takes.
-    return _never if wanted is None else frozenset((wanted,)).__contains__
+    return _NOTHING if wanted is None else frozenset((wanted,))
 
 
-def _contains(value: object) -> Test:
-    wanted = _wanted(value)
-    return _never if wanted is None else lambda text: text is not None and wanted in text
-
-
-def _starts(value: object) -> Test:
-    wanted = _wanted(value)
-    return _never if wanted is None else lambda text: text is not None and text.startswith(wanted)
-
-
-def _ends(value: object) -> Test:
-    wanted = _wanted(value)
-    return _never if wanted is None else lambda text: text is not None and text.endswith(wanted)
-
-
-def _one_of(value: object) -> Test:
+def _one_of(value: object) -> Question:
     """Only a JSON list has elements; the reference also looks into JSON texts and objects, by accident."""
     listed = json_of(value)
-    texts = frozenset(e for e in listed if isinstance(e, str)) if isinstance(listed, list) else frozenset()
-    return texts.__contains__
+    return frozenset(e for e in listed if isinstance(e, str)) if isinstance(listed, list) else _NOTHING
 
 
-def _true(value: object) -> Test:
-    return lambda text: text is not None and text.lower() == "true"
-
-
-def _false(value: object) -> Test:
-    return lambda text: text is not None and text.lower() == "false"
-
-
-def _regex(value: object) -> Test:
+def _contains(value: object) -> Question:
     wanted = _wanted(value)
     if wanted is None:
-        return _never
+        return _NOTHING
+
+    def test(value: object) -> bool:
+        # ``text_of`` alone would do; it is called only for what is no text.
+        text = value if value.__class__ is str else text_of(value)
+        return text is not None and wanted in text
+
+    return test
+
+
+def _starts(value: object) -> Question:
+    wanted = _wanted(value)
+    if wanted is None:
+        return _NOTHING
+
+    def test(value: object) -> bool:
+        text = value if value.__class__ is str else text_of(value)
+        return text is not None and text.startswith(wanted)
+
+    return test
+
+
+def _ends(value: object) -> Question:
+    wanted = _wanted(value)
+    if wanted is None:
+        return _NOTHING
+
+    def test(value: object) -> bool:
+        text = value if value.__class__ is str else text_of(value)
+        return text is not None and text.endswith(wanted)
+
+    return test
+
+
+def _true(value: object) -> Question:
+    return lambda value: (text := text_of(value)) is not None and text.lower() == "true"
+
+
+def _false(value: object) -> Question:
+    return lambda value: (text := text_of(value)) is not None and text.lower() == "false"
+
+
+def _regex(value: object) -> Question:
+    wanted = _wanted(value)
+    if wanted is None:
+        return _NOTHING
     try:
         search = search_for(wanted)
     except Exception:  # noqa: BLE001 - also OverflowError, RecursionError, and warnings that somebody made errors
         return _bad_regex
-    return lambda text: text is not None and search(text)
+    return lambda value: (text := text_of(value)) is not None and search(text)
 
 
-def _bad_regex(text: str | None) -> bool:
-    if text is None:
+def _bad_regex(value: object) -> bool:
+    if text_of(value) is None:
         return False
     raise EvaluationError("a condition with an invalid regular expression")
-
-
-def _never(text: str | None) -> bool:
-    return False
 
 
 def _neither(number: float, bound: float) -> bool:
@@ -154,7 +201,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "LessThan": operator.lt,
 }
 
-_OPERATORS: dict[str, tuple[Callable[[object], Test], bool]] = {
+_OPERATORS: dict[str, tuple[Callable[[object], Question], bool]] = {
     "Equal": (_equal, False),
     "NotEqual": (_equal, True),
     "Contains": (_contains, False),

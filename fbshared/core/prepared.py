@@ -31,10 +31,11 @@ class FBUser(Mapping[str, Any]):
         UserError: (a ValueError) the key, the name or an attribute is not usable; the message names it.
     """
 
-    __slots__ = ("check", "key", "packed", "texts")
+    __slots__ = ("check", "key", "packed", "read", "texts")
 
     key: str
-    texts: dict[str, str]  # what is evaluated; never changed
+    texts: dict[str, str]  # never changed
+    read: dict[str, Any]  # what is evaluated: the texts, but numbers as they are, which compare sooner; never changed
     packed: bytes  # the beginning of every record about the user (see ``core.events``)
     check: int  # the CRC-32 of that
 
@@ -59,9 +60,13 @@ class FBUser(Mapping[str, Any]):
     def _fill(self, key: object, name: object, attributes: Mapping[Any, Any]) -> None:
         texts = {"key": _identity("key", key), "name": _identity("name", name)}
         texts |= {_name(each): _text(each, value) for each, value in attributes.items() if value is not None}
+        numbers = {name: value for name, value in attributes.items() if value.__class__ in (int, float)}
         packed = msgpack.packb(texts, unicode_errors="surrogatepass")
-        for slot, part in (("key", texts["key"]), ("texts", texts), ("packed", packed), ("check", crc32(packed))):
-            object.__setattr__(self, slot, part)
+        object.__setattr__(self, "key", texts["key"])
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "read", texts | numbers if numbers else texts)
+        object.__setattr__(self, "packed", packed)
+        object.__setattr__(self, "check", crc32(packed))
 
     def __getitem__(self, name: str) -> str:
         return self.texts[name]
@@ -81,8 +86,8 @@ class FBUser(Mapping[str, Any]):
     def __delattr__(self, name: str) -> NoReturn:
         raise AttributeError("an FBUser cannot be changed")
 
-    def __reduce__(self) -> tuple[Any, tuple[dict[str, str]]]:
-        return FBUser.from_dict, (dict(self.texts),)
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
+        return FBUser.from_dict, (dict(self.read),)
 
     def __repr__(self) -> str:
         """Its attributes' names; their values, the key and the name are the user's own."""
@@ -91,7 +96,7 @@ class FBUser(Mapping[str, Any]):
 
 def read_of(user: Mapping[str, Any]) -> Mapping[str, Any]:
     """What evaluation reads of a user: the user itself unless it is prepared."""
-    return user.texts if user.__class__ is FBUser else user
+    return user.read if user.__class__ is FBUser else user
 
 
 def _identity(field: str, value: object) -> str:

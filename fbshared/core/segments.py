@@ -11,6 +11,7 @@ from fbshared.core.conditions import (
     Condition,
     Predicate,
     all_hold,
+    asking,
     broken,
     conditions_of,
     elements,
@@ -43,7 +44,7 @@ class CompiledSegment:
         self._included = _keys(raw.get("included"))
         rules = elements(raw.get("rules"))
         if rules is None:
-            self._rules = (((None, broken("a segment without rules"), True),),)
+            self._rules = ((asking(broken("a segment without rules")),),)
         else:
             self._rules = tuple(conditions_of(rule, membership) for rule in rules)
 

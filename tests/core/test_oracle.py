@@ -37,13 +37,14 @@ def test_evaluation_equals_the_reference(seed: int) -> None:
 
 def prepared(user: dict[Any, Any]) -> PreparedUser:
     """The user without the attributes that a prepared one refuses, which no rule sees."""
-    made = PreparedUser(user["key"], user["name"])
+    usable = {"key": user["key"], "name": user["name"]}
     for name, value in user.items():
         try:
-            made = PreparedUser.from_dict({**made, name: value})
+            PreparedUser.from_dict(usable | {name: value})
         except UserError:
             continue
-    return made
+        usable[name] = value
+    return PreparedUser.from_dict(usable)
 
 
 PARTS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(OBJECTS)
