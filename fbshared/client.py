@@ -24,7 +24,7 @@ from fbshared.core.evaluation import (
     CompiledFlag,
     Outcome,
 )
-from fbshared.core.events import IDENTIFY_TAIL, metrics_tail
+from fbshared.core.events import IDENTIFY_TAIL, Tail, metrics_tail
 from fbshared.core.prepared import FBUser, read_of
 from fbshared.core.users import key_of
 from fbshared.core.wire import environment_id
@@ -108,21 +108,28 @@ class FBClient(TypedVariations, AsyncLife, OfflineLife):
                 user_key: Any = None
                 read: Mapping[str, Any] = user
                 if user.__class__ is FBUser:
-                    user_key, read = user.key, user.texts
+                    user_key, read = user.key, user.read
                 elif user.__class__ is dict:
                     # ``key_of``, written out for a user with both; isspace is true of just what strip empties.
                     try:
                         user_key, name = user["key"], user["name"]
                     except KeyError:
                         name = None
-                    texts = user_key.__class__ is name.__class__ is str and user_key and name
-                    if not texts or user_key.isspace() or name.isspace():
+                    if (
+                        user_key.__class__ is not str
+                        or name.__class__ is not str
+                        or not user_key
+                        or not name
+                        or user_key.isspace()
+                        or name.isspace()
+                    ):
                         user_key = None
                 if user_key is not None:
                     # Where all users get the same there is no function to call, and hardly ever a value to make.
                     outcome: Outcome = flag.same or flag.evaluate(user_key, read)
-                    if outcome.event is not None and not self._closed:
-                        member.outbox.put(user, outcome.event, time_ns())
+                    event = outcome.event
+                    if event is not None and not self._closed:
+                        member.outbox.put(user, event, time_ns())
                     return outcome.value() if outcome.fresh else outcome.constant
         except Exception as error:
             self._failed(error, key)
@@ -339,7 +346,7 @@ class FBClient(TypedVariations, AsyncLife, OfflineLife):
         if outcome.event is not None:
             self._put(user, outcome.event)
 
-    def _put(self, user: Mapping[str, Any], tail: bytes) -> None:
+    def _put(self, user: Mapping[str, Any], tail: Tail) -> None:
         try:
             if not self._closed:
                 self._current().outbox.put(user, tail, time_ns())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag, Compiler
-from fbshared.core.events import make_packer, metrics_tail, pack_user, payload, record
+from fbshared.core.events import make_pack, metrics_tail, pack_user, payload, record
 from fbshared.core.model import EMPTY, FLAG, SEGMENT, parse_item, unpack, version_of
 from fbshared.core.rollout import END, place
 from fbshared.core.session import Session
@@ -166,7 +166,7 @@ def test_evaluation_events(case: Case) -> None:
         tail = compiled(case["flag"], []).evaluate(key, case["user"]).event
     except EvaluationError:
         tail = None
-    packed = pack_user(make_packer(), case["user"])
+    packed = pack_user(make_pack(), case["user"])
     event = None if tail is None else payload(record(packed, tail, case["timestamp"] * 1_000_000))
 
     assert case["expected"] == event
@@ -196,7 +196,7 @@ def without_time_and_experiment(event: Case | None) -> Case | None:
 def test_metric_events(case: Case) -> None:
     """FeatBit is told this about metrics."""
     tail = metrics_tail(tuple(metric) for metric in case["metrics"])
-    packed = pack_user(make_packer(), case["user"])
+    packed = pack_user(make_pack(), case["user"])
     event = payload(record(packed, tail, case["timestamp"] * 1_000_000)) if tail != metrics_tail(()) else None
 
     assert case["expected"] == event

@@ -1,17 +1,19 @@
 """The record of one event on its way through a ring, and the insight object that FeatBit gets for it.
 
-A record is what the msgpack array ``[user, kind, content, timestamp_ns]`` has behind its first byte. Its parts are
-packed where they are known and only put behind each other when the event happens: kind and content are its tail,
-packed when a flag is compiled; the user is packed once per call, or once for all if it is prepared; eight bytes of time
-come last.
+A record is what the msgpack array ``[user, kind, content]`` has behind its first byte, and the time: nanoseconds since
+1970 in eight bytes, the lowest first. Its parts are packed where they are known and only put behind each other when the
+event happens: kind and content are its tail, packed when a flag is compiled; the user is packed once per call, or once
+for all if it is prepared. A part's checksum is made where the part is made (see ``shm.ring``).
 A dict travels as the application gave it; it is normalised by the leader, outside of the evaluating process.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import msgpack
 
@@ -26,43 +28,65 @@ IDENTIFY = 2
 # A dict may hold much that FeatBit is never told; more than this is reduced before it takes room in a ring.
 LARGEST_RAW_USER = 8192
 
-_ARRAY_OF_FOUR = b"\x94"
-_UINT64 = b"\xcf"  # the mark of the timestamp that follows a tail
+_ARRAY_OF_THREE = b"\x93"
+_TIME = 8  # bytes
 
 
-def make_packer() -> msgpack.Packer:
-    """A packer for users. It is not thread-safe, and packs nothing that it would have to convert.
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """What an event says besides the user and the time, packed; and the CRC-32 of that."""
+
+    packed: bytes
+    check: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "check", crc32(self.packed))
+
+
+def make_pack() -> Callable[[object], bytes]:
+    """A function that packs users. It is not thread-safe, and packs nothing that it would have to convert.
 
     Told how to pack a lone surrogate, it would take twice the time for every text.
     """
-    return msgpack.Packer(strict_types=True)
+    pack: Callable[[object], bytes] = msgpack.Packer(strict_types=True).pack
+    return pack
 
 
-def evaluation_tail(flag_key: str, variation_id: str, text: str, reason: str, send_to_experiment: bool) -> bytes:
+def evaluation_tail(flag_key: str, variation_id: str, text: str, reason: str, send_to_experiment: bool) -> Tail:
     """What an evaluation event says besides the user and the time."""
     return _tail(EVALUATION, (flag_key, variation_id, text, reason, send_to_experiment))
 
 
-def metrics_tail(metrics: Iterable[tuple[str, float]]) -> bytes:
+def metrics_tail(metrics: Iterable[tuple[str, float]]) -> Tail:
     """What a metric event says; metrics without a name or without a finite number are left out."""
     numbers = ((name, _number(value)) for name, value in metrics if name)
     return _tail(METRIC, [(name, number) for name, number in numbers if number is not None])
 
 
-def pack_user(packer: msgpack.Packer, user: Mapping[str, Any]) -> bytes:
+def pack_user(pack: Callable[[object], bytes], user: Mapping[str, Any]) -> bytes:
     """A valid user as the beginning of a record; one that cannot be packed as it is, is reduced first."""
     if user.__class__ is FBUser:
         return user.packed
     try:
-        packed: bytes = packer.pack(user)
+        packed = pack(user)
     except Exception:  # noqa: BLE001 - whatever is wrong with the raw form, the reduced one has only texts
-        return _pack(_reduced(user))
-    return packed if len(packed) <= LARGEST_RAW_USER else _pack(_reduced(user))
+        return pack_reduced(user)
+    return packed if len(packed) <= LARGEST_RAW_USER else pack_reduced(user)
 
 
-def record(user: bytes, tail: bytes, timestamp_ns: int) -> bytes:
+def pack_reduced(user: Mapping[str, Any]) -> bytes:
+    """A valid user that cannot be packed as it is, or should not be."""
+    return _pack(_reduced(user))
+
+
+def record(user: bytes, tail: Tail, timestamp_ns: int) -> bytes:
     """The record of its packed parts."""
-    return user + tail + timestamp_ns.to_bytes(8, "big")
+    return stamped(user + tail.packed, timestamp_ns)
+
+
+def stamped(parts: bytes, timestamp_ns: int) -> bytes:
+    """The record of a packed user and a tail that are put together already."""
+    return parts + timestamp_ns.to_bytes(_TIME, "little")
 
 
 def payload(record: bytes) -> dict[str, Any]:
@@ -72,11 +96,12 @@ def payload(record: bytes) -> dict[str, Any]:
         MessageError: these bytes are no record of this layout, or one that FeatBit would refuse.
     """
     try:
-        parts = msgpack.unpackb(_ARRAY_OF_FOUR + record, strict_map_key=False, unicode_errors="surrogatepass")
-        user, kind, tail, time_ns = parts
+        parts = msgpack.unpackb(_ARRAY_OF_THREE + record[:-_TIME], strict_map_key=False, unicode_errors="surrogatepass")
+        user, kind, tail = parts
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise MessageError("not an event record") from error
-    if time_ns.__class__ is not int or not 0 <= time_ns < 2**63 or key_of(user) is None:
+    time_ns = int.from_bytes(record[-_TIME:], "little")
+    if time_ns >= 2**63 or key_of(user) is None:
         raise MessageError("not an event record")
     timestamp = time_ns // 1_000_000
     insight: dict[str, Any] = {"user": normalised(user)}
@@ -140,8 +165,8 @@ def _reduced(user: Mapping[str, Any]) -> dict[str, str]:
         return {"key": key_of(user) or "", "name": str.__str__(user["name"])}
 
 
-def _tail(kind: int, content: object) -> bytes:
-    return bytes([kind]) + _pack(content) + _UINT64
+def _tail(kind: int, content: object) -> Tail:
+    return Tail(bytes([kind]) + _pack(content))
 
 
 def _pack(value: object) -> bytes:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, final
 
 from fbshared.core.conditions import elements
-from fbshared.core.events import evaluation_tail
+from fbshared.core.events import Tail, evaluation_tail
 
 CLIENT_NOT_READY = "client not ready"
 FLAG_NOT_FOUND = "flag not found"
@@ -37,7 +37,7 @@ class Outcome:
         self.variation_id = variation if isinstance(variation, str) else str(variation)
         self.text = raw if isinstance(raw, str) else json.dumps(raw)
         self.reason = reason
-        self.event: bytes | None = None
+        self.event: Tail | None = None
         if flag.get("insightsEnabled") is not False:  # null and absence leave them enabled
             self.event = evaluation_tail(self.key, self.variation_id, self.text, reason, send)
         value = _converted(flag["variationType"], raw)

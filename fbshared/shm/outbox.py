@@ -14,16 +14,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from zlib import crc32
 
-import msgpack
-
-from fbshared.core.events import make_packer, pack_user
+from fbshared.core.events import LARGEST_RAW_USER, Tail, make_pack, pack_reduced, pack_user, stamped
 from fbshared.core.prepared import FBUser
 from fbshared.shm.region import OwnRing
-from fbshared.shm.ring import HEAD, RETIRED, record_word
+from fbshared.shm.ring import HEAD, RECORD, RETIRED, make_writer, writers
 
 __all__ = ["Outbox", "SilentOutbox", "Turn"]
 
 MOST_RINGS = 64
+_AROUND = RECORD + 7  # bytes around a record's parts, before the sum is cut to a multiple of eight
 RING_PAUSE = 1.0  # seconds between two tries for a ring; no put may wait for one that fails
 
 
@@ -34,17 +33,17 @@ class Turn:
     ring goes back into the list: no put can leave a ring locked.
     """
 
-    __slots__ = ("_free", "packer", "ring")
+    __slots__ = ("_free", "pack", "ring")
 
-    def __init__(self, ring: OwnRing, packer: msgpack.Packer, free: list[Turn] | None) -> None:
+    def __init__(self, ring: OwnRing, pack: Callable[[object], bytes], free: list[Turn] | None) -> None:
         self.ring = ring
-        self.packer = packer
+        self.pack = pack
         self._free = free
 
     def __del__(self) -> None:
         free = getattr(self, "_free", None)  # none where an exception struck while it was made
         if free is not None:
-            free.append(Turn(self.ring, self.packer, free))
+            free.append(Turn(self.ring, self.pack, free))
 
     def end(self) -> None:
         """Let it be destroyed for good."""
@@ -79,7 +78,7 @@ class Outbox:
         """Rings are made somewhere else from now on: what failed may succeed at once."""
         self._again_at = -math.inf
 
-    def put(self, user: Mapping[str, Any], tail: bytes, timestamp_ns: int) -> bool:
+    def put(self, user: Mapping[str, Any], tail: Tail, timestamp_ns: int) -> bool:
         """Append one event; False, and counted, where there is no room. Neither waits nor raises."""
         # The path of every event: ``_take``, ``core.events.record`` and ``ring.push`` are written out here.
         try:
@@ -91,27 +90,33 @@ class Outbox:
             turn = opened
         try:
             ring = turn.ring
-            rest = tail + timestamp_ns.to_bytes(8, "big")
             if user.__class__ is FBUser:
-                # Its packed form and the checksum of that exist; the checksum goes on from there.
-                event = user.packed + rest
-                check = crc32(rest, user.check)
+                # Nothing is packed and no checksum computed: those of the parts make that of the record.
+                parts, first = user.packed + tail.packed, len(user.packed)
+                check = user.check ^ tail.check ^ timestamp_ns
             else:
-                event = pack_user(turn.packer, user) + rest
-                check = crc32(event)
+                try:  # ``core.events.pack_user``, without the call
+                    parts, first = turn.pack(user) + tail.packed, 0
+                except Exception:  # noqa: BLE001 - as there
+                    parts, first = pack_reduced(user) + tail.packed, 0
+                check = crc32(parts) ^ timestamp_ns
             words = ring.words
             head = words[HEAD]
-            length = len(event)
-            end = head + length + 15 & -8
-            if end > ring.limit or head < ring.start:
-                done = ring.push(event, check)
+            size = len(parts)
+            end = head + size + _AROUND & -8
+            write = writers.get(size)
+            if write is None or end > ring.limit or head < ring.start:
+                if size <= LARGEST_RAW_USER:
+                    make_writer(size)
+                elif not first:
+                    parts = pack_user(turn.pack, user) + tail.packed
+                done = ring.push(stamped(parts, timestamp_ns))
             else:
-                offset = head - ring.start
-                ring.current[offset : offset + 8 + length] = record_word(length, check) + event  # type: ignore[index]  # nothing is written to a ring without a chunk
+                write(ring.current, head - ring.start, size + 8, first, check, parts, timestamp_ns)
                 words[HEAD] = end
                 done = True
             if words[RETIRED]:
-                done = self._renew(turn, event)
+                done = self._renew(turn, stamped(parts, timestamp_ns))
         finally:
             # A single call and nothing before it: an exception in between would lose the turn.
             self._free.append(turn)
@@ -206,7 +211,7 @@ class Outbox:
         if ring is None:
             return None
         self.rings[ring.name] = ring
-        return Turn(ring, make_packer(), self._free)
+        return Turn(ring, make_pack(), self._free)
 
     def _make(self) -> OwnRing | None:
         if time.monotonic() < self._again_at:

@@ -43,7 +43,7 @@ def test_off(compiled: Callable[..., CompiledFlag]) -> None:
     outcome = compiled(isEnabled=False, **rest).evaluate("u1", USER)
 
     assert ("B", "flag off") == told(outcome)
-    assert msgpack.unpackb(outcome.event[1:-1])[-1] is False
+    assert msgpack.unpackb(outcome.event.packed[1:])[-1] is False
 
 
 def test_targets(compiled: Callable[..., CompiledFlag]) -> None:
@@ -61,7 +61,7 @@ def test_targets_in_experiments(compiled: Callable[..., CompiledFlag], expected:
     targets = [{"keyIds": ["u1"], "variationId": "B"}]
     outcome = compiled(targetUsers=targets, exptIncludeAllTargets=expected).evaluate("u1", USER)
 
-    assert expected == msgpack.unpackb(outcome.event[1:-1])[-1]
+    assert expected == msgpack.unpackb(outcome.event.packed[1:])[-1]
 
 
 def test_odd_target_keys(compiled: Callable[..., CompiledFlag]) -> None:

@@ -63,7 +63,7 @@ def test_event(make_flag: Make) -> None:
     """The event says flag, variation, text, reason and whether it counts in experiments."""
     outcome = Outcome(make_flag(), "A", "x", RULE_MATCH, True)
 
-    assert ["ff", "A", "x", "rule match", True] == msgpack.unpackb(outcome.event[1:-1])
+    assert ["ff", "A", "x", "rule match", True] == msgpack.unpackb(outcome.event.packed[1:])
     assert ("ff", "A flag", "A", "x", "rule match") == (
         outcome.key,
         outcome.name,

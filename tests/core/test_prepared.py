@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 
 from fbshared import FBSharedError, FBUser, UserError
-from fbshared.core.events import IDENTIFY_TAIL, make_packer, pack_user, payload, record
+from fbshared.core.events import IDENTIFY_TAIL, make_pack, pack_user, payload, record
 from fbshared.core.prepared import read_of
 from fbshared.core.users import attribute, key_of, normalised
 
@@ -120,9 +120,9 @@ def test_its_repr_is_private() -> None:
 def test_its_events_are_those_of_the_dict() -> None:
     """FeatBit is told the same, and the packed form has the checksum that the ring goes on with."""
     user = FBUser.from_dict(RAW)
-    told = payload(record(pack_user(make_packer(), user), IDENTIFY_TAIL, 1))
+    told = payload(record(pack_user(make_pack(), user), IDENTIFY_TAIL, 1))
 
-    assert payload(record(pack_user(make_packer(), RAW), IDENTIFY_TAIL, 1)) == told
+    assert payload(record(pack_user(make_pack(), RAW), IDENTIFY_TAIL, 1)) == told
     assert normalised(RAW) == normalised(read_of(user))
     assert crc32(user.packed) == user.check
 

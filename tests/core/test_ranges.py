@@ -211,6 +211,6 @@ def test_an_experiment_does_not_count_users_without_a_place(choose: Callable[...
 def counted(outcome: Outcome | None) -> bool:
     assert outcome is not None
     assert outcome.event is not None
-    send = msgpack.unpackb(outcome.event[1:-1])[-1]
+    send = msgpack.unpackb(outcome.event.packed[1:])[-1]
     assert isinstance(send, bool)
     return send

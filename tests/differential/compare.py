@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fbshared.core.evaluation import FALLTHROUGH, Compiler
-from fbshared.core.events import make_packer, pack_user, payload, record
+from fbshared.core.events import make_pack, pack_user, payload, record
 from fbshared.core.model import FLAG, SEGMENT, parse_item, unpack
 from fbshared.core.prepared import read_of
 from fbshared.core.users import key_of, well_formed
@@ -117,7 +117,7 @@ def ours(flag: Flag, segments: Segments, user: User) -> Answer | str:
     assert compiled.same in (None, outcome)
     event = None
     if outcome.event is not None:
-        event = payload(record(pack_user(make_packer(), user), outcome.event, 0))
+        event = payload(record(pack_user(make_pack(), user), outcome.event, 0))
     return Answer(outcome.variation_id, outcome.text, outcome.reason, repr(outcome.value()), _comparable(event))
 
 

@@ -48,7 +48,7 @@ class Post:
         self.rings = Rings(region, 1, lambda: {self.ring.name: self.ring})
         settings = replace(settings_for(server), **changes)
         self.delivery = Delivery(settings, self.rings, self.bell, region.control, lambda: self.holds)
-        self._packer = events.make_packer()
+        self._packer = events.make_pack()
         self._thread: threading.Thread | None = None
 
     def put(self, *names: str) -> None:

@@ -62,7 +62,7 @@ class Post:
         self.duty = Duty(region, settings, lambda: {self.ring.name: self.ring}, self.lost.append, seed)
 
     def put(self, name: str) -> None:
-        user = events.pack_user(events.make_packer(), {"key": name, "name": name})
+        user = events.pack_user(events.make_pack(), {"key": name, "name": name})
         assert self.ring.push(events.record(user, events.IDENTIFY_TAIL, 1))
 
     @property

@@ -24,7 +24,7 @@ def settings(server: FeatBitServer) -> DeliverySettings:
 def ring(region: Region) -> str:
     """The ring of a process that put one event and ended."""
     made = region.new_ring(2)
-    user = events.pack_user(events.make_packer(), {"key": "ada", "name": "Ada"})
+    user = events.pack_user(events.make_pack(), {"key": "ada", "name": "Ada"})
     assert made.push(events.record(user, events.IDENTIFY_TAIL, 1))
     made.file.close()
     return made.name

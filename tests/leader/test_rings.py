@@ -235,7 +235,7 @@ def test_a_damaged_record_is_counted_once(region: Region, rings: Rings, caplog: 
     ring = region.new_ring(2)
     for record in (b"a" * 8, b"b" * 8, b"c" * 8):
         ring.push(record)
-    ring.file.piece(HEADER, CHUNK)[16 + 8] ^= 1
+    ring.file.piece(HEADER, CHUNK)[24 + 16] ^= 1
     ring.file.close()
     rings.look(0.0)
     for _ in range(5):

@@ -53,7 +53,7 @@ def test_an_event_arrives(outbox: Outbox) -> None:
     (ring,) = outbox.rings.values()
     ((record, _),) = ring.read(0, 10)[0]
 
-    assert events.record(events.pack_user(events.make_packer(), USER), TAIL, 1_234_999_999) == record
+    assert events.record(events.pack_user(events.make_pack(), USER), TAIL, 1_234_999_999) == record
     assert 1234 == payload(record)["variations"][0]["timestamp"]
 
 
@@ -67,6 +67,39 @@ def test_a_prepared_user(outbox: Outbox) -> None:
 
     assert (2, 0) == (len(records), corrupt)
     assert payload(records[0][0]) == payload(records[1][0])
+
+
+@pytest.mark.parametrize("how", [dict, FBUser.from_dict])
+def test_users_of_every_size(region: Region, how: Callable[[Any], Any]) -> None:
+    """However long a user's record is, and whether or not there was one of that length before, it is read whole; a dict
+    that holds more than anybody is told is reduced."""
+    outbox = Outbox(lambda: region.new_ring(400))
+    users = [{"key": f"u{size}", "name": "x" * size} for size in [*range(1, 9000, 7), 1, 2000, 8000]]
+    huge = {"key": "huge", "name": "x", "cart": list(range(5000))} if how is dict else {"key": "huge", "name": "x"}
+    for user in [*users, huge, huge]:
+        assert outbox.put(how(user), TAIL, 1)
+
+    assert [*(user["key"] for user in users), "huge", "huge"] == names(outbox)
+    assert outbox.rings.popitem()[1].head < 10_000_000
+    assert len(ring_module.writers) <= 1024
+    outbox.close()
+
+
+@pytest.mark.parametrize("user", [USER, FBUser.from_dict(USER)])
+def test_a_damaged_event_is_noticed(outbox: Outbox, user: Any) -> None:
+    """Whichever bit of an event is wrong, of its length, its checksum, its user, what it says or its time, it is not
+    believed."""
+    for _ in range(2):  # the second one is written as most are
+        outbox.put(user, TAIL, 1_234_567_890_123_456_789)
+    (ring,) = outbox.rings.values()
+    begin, end, chunk = ring.head // 2, ring.head, ring.current
+    assert ring.read(begin, 1)[0]
+    for bit in range(begin * 8, end * 8):
+        chunk[bit // 8] ^= 1 << bit % 8  # type: ignore[index]
+        believed = ring.read(begin, 1)[0]
+        chunk[bit // 8] ^= 1 << bit % 8  # type: ignore[index]
+
+        assert [] == believed or bit // 8 >= begin + 16 + len(believed[0][0]), bit - begin * 8
 
 
 def test_puts_lead_from_chunk_to_chunk(region: Region) -> None:
@@ -178,7 +211,7 @@ def struck(call: Callable[[], Any], line: int) -> bool:
 @pytest.mark.parametrize("how", ["put", "put_record"])
 def test_an_exception_at_any_line_of_a_put(region: Region, prepared: bool, how: str) -> None:
     """The event is there as a whole or not at all, no earlier one is lost, and the ring serves on."""
-    record = events.record(events.pack_user(events.make_packer(), {"key": "x", "name": "x"}), IDENTIFY_TAIL, 1)
+    record = events.record(events.pack_user(events.make_pack(), {"key": "x", "name": "x"}), IDENTIFY_TAIL, 1)
     line, cut_off = 1, True
     while cut_off:
         outbox = Outbox(lambda: region.new_ring(2))
@@ -268,12 +301,12 @@ def test_a_put_in_the_middle_of_closing(
     push = OwnRing.push
     old.start = old.limit  # the next put enters another chunk, which a put leaves to the ring
 
-    def interrupted(ring: OwnRing, event: bytes, check: int) -> bool:
+    def interrupted(ring: OwnRing, event: bytes) -> bool:
         monkeypatch.undo()
         if when == "before it pushes":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"
-        done = push(ring, event, check)
+        done = push(ring, event)
         if when == "after it pushed":
             outbox.close()
             assert old.file.fd >= 0, "a put is in the middle of it"

@@ -414,7 +414,7 @@ def test_what_waits_in_a_ring(region: Region) -> None:
         file.write(b"damaged")
 
     assert 0 == ring_waits(region.join(ring_of_the_dead(region)))
-    assert 16 == ring_waits(region.join(ring_of_the_dead(region, b"record")))
+    assert 24 == ring_waits(region.join(ring_of_the_dead(region, b"record")))
     assert 0 == ring_waits(region.join("ring.gone"))
     assert ring_waits(region.join("ring.damaged")) is None
     assert ring_waits(region.path) is None

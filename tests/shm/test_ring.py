@@ -15,7 +15,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm import ring as ring_module
 from fbshared.shm.ring import CHUNK, HEADER, MOST_CHUNKS, SLOTS, Ring, birth, chunks_for
 
-LARGEST = CHUNK - 8
+LARGEST = CHUNK - 16
 lawful = settings(deadline=None, derandomize=True, database=None, max_examples=150)
 
 
@@ -196,7 +196,7 @@ def test_the_largest_tail_is_the_truth() -> None:
     ring.push(b"a" * 100)
     ring.push(b"b" * 100)
     ring.advance(7, ring.head)
-    ring.advance(6, 112)
+    ring.advance(6, 120)
 
     assert ring.head == ring.tail
 
@@ -361,7 +361,7 @@ def struck(call: Callable[[], Any], line: int, files: tuple[str, ...] = (ring_mo
     return False
 
 
-@pytest.mark.parametrize("filled", [0, 1000, CHUNK - 8 - 1000, LARGEST])
+@pytest.mark.parametrize("filled", [0, 1000, CHUNK - 16 - 1000, LARGEST])
 @pytest.mark.parametrize("size", [1, 900, 5000, LARGEST])
 @pytest.mark.parametrize("after", [10, 900, 5000])
 def test_an_exception_at_any_line_of_a_push(filled: int, size: int, after: int) -> None:
