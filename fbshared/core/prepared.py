@@ -31,13 +31,14 @@ class FBUser(Mapping[str, Any]):
         UserError: (a ValueError) the key, the name or an attribute is not usable; the message names it.
     """
 
-    __slots__ = ("check", "key", "packed", "read", "texts")
+    __slots__ = ("check", "key", "packed", "read", "size", "texts")
 
     key: str
     texts: dict[str, str]  # never changed
     read: dict[str, Any]  # what is evaluated: the texts, but numbers as they are, which compare sooner; never changed
     packed: bytes  # the beginning of every record about the user (see ``core.events``)
-    check: int  # the CRC-32 of that
+    size: int  # how many bytes that are
+    check: int  # its CRC-32
 
     def __init__(self, key: str, name: str, **attributes: Any) -> None:
         self._fill(key, name, attributes)
@@ -66,6 +67,7 @@ class FBUser(Mapping[str, Any]):
         object.__setattr__(self, "texts", texts)
         object.__setattr__(self, "read", texts | numbers if numbers else texts)
         object.__setattr__(self, "packed", packed)
+        object.__setattr__(self, "size", len(packed))
         object.__setattr__(self, "check", crc32(packed))
 
     def __getitem__(self, name: str) -> str:

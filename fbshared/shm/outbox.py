@@ -92,7 +92,7 @@ class Outbox:
             ring = turn.ring
             if user.__class__ is FBUser:
                 # Nothing is packed and no checksum computed: those of the parts make that of the record.
-                parts, first = user.packed + tail.packed, len(user.packed)
+                parts, first = user.packed + tail.packed, user.size
                 check = user.check ^ tail.check ^ timestamp_ns
             else:
                 try:  # ``core.events.pack_user``, without the call
