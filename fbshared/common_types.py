@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, KeysView, Mapping
+from collections.abc import Callable, Iterator, KeysView, Mapping
 from typing import TYPE_CHECKING, Any, Generic
 
 from fbshared.core.evaluation import FLAG_NOT_FOUND, Outcome
@@ -19,7 +19,7 @@ else:
 
     Value = TypeVar("Value")
 
-__all__ = ["AllFlagStates", "EvalDetail", "FBUser", "no_value"]
+__all__ = ["AllFlagStates", "Details", "EvalDetail", "FBUser", "no_value"]
 
 FLAG_KEY_UNKNOWN = "flag key unknown"
 FLAG_NAME_UNKNOWN = "flag name unknown"
@@ -75,6 +75,26 @@ def no_value(reason: str, key: object, default: Any) -> EvalDetail[Any]:
     return EvalDetail(reason, default, key if isinstance(key, str) and key else FLAG_KEY_UNKNOWN, FLAG_NAME_UNKNOWN)
 
 
+class Details(Mapping[str, EvalDetail]):
+    """The details of outcomes by flag key, each made when it is asked for the first time, and kept."""
+
+    __slots__ = ("_made", "_outcomes")
+
+    def __init__(self, outcomes: Mapping[str, Outcome]) -> None:
+        self._outcomes = outcomes
+        self._made: dict[str, EvalDetail] = {}
+
+    def __getitem__(self, key: str) -> EvalDetail:
+        made = self._made.get(key)
+        return made or self._made.setdefault(key, EvalDetail.of(self._outcomes[key]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outcomes)
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+
 class AllFlagStates:
     """All flags of one snapshot for one user.
 
@@ -94,7 +114,7 @@ class AllFlagStates:
     ) -> None:
         self.success = success
         self.reason = "OK" if success else reason
-        self._details = dict(details)
+        self._details = details
         self._on_get = on_get
 
     def keys(self) -> KeysView[str]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from time import time_ns
 from typing import Any
 
-from fbshared.common_types import AllFlagStates, EvalDetail, no_value
+from fbshared.common_types import AllFlagStates, Details, EvalDetail, no_value
 from fbshared.config import Config
 from fbshared.core.evaluation import (
     CLIENT_NOT_READY,
@@ -128,14 +128,13 @@ class Evaluations(TypedVariations):
             else:
                 for key, flag in member.all_flags().items():
                     try:
-                        outcomes[key] = flag.evaluate(user_key, read)
+                        outcomes[key] = flag.same or flag.evaluate(user_key, read)
                     except Exception as error:
                         self._failed(error, key)
         except Exception as error:
             self._failed(error)
             reason = ERROR
-        details = {key: EvalDetail.of(outcome) for key, outcome in outcomes.items()}
-        return AllFlagStates(reason == "OK", reason, details, lambda key: self._send(user, outcomes[key]))
+        return AllFlagStates(reason == "OK", reason, Details(outcomes), lambda key: self._send(user, outcomes[key]))
 
     def is_flag_known(self, key: str) -> bool:
         """Whether the environment has this flag and it is not archived."""
