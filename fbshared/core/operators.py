@@ -42,7 +42,8 @@ def question_of(name: object, value: object) -> tuple[Question, bool, bool] | No
     if not isinstance(name, str) or name not in _OPERATORS:
         return None
     build, negated = _OPERATORS[name]
-    return build(value), not negated, build is not _regex
+    question = build(value)
+    return question, not negated, build is not _regex or isinstance(question, frozenset)
 
 
 def _numeric(compare: Callable[[float, float], bool], value: object) -> Question:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fbshared.core.conditions import Predicate, all_hold, broken, conditions_of, elements
+from fbshared.core.operators import _COMPARISONS, _OPERATORS
 from fbshared.errors import EvaluationError
 
 USER = {"key": "u1", "name": "Bob", "p": "abc", "n": 5, "self": "abc", "Equal": "abc"}
@@ -84,6 +85,32 @@ def test_a_rule_without_conditions_is_broken(rule: object) -> None:
 
     with pytest.raises(EvaluationError):
         all_hold(conditions, "u1", USER)
+
+
+class Odd:
+    """What no attribute should be: it has no hash and no text."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize("odd", [None, [], {}, set(), b"", Odd(), object(), "\ud800"])
+@pytest.mark.parametrize("value", ["abc", None, "[", '["abc"]', 5])
+def test_whatever_the_attribute_is(odd: object, value: object) -> None:
+    """Every operator has an answer for what is no text, and it is that for no attribute at all."""
+    for op in [*_OPERATORS, *_COMPARISONS]:
+        raw = {"property": "p", "op": op, "value": value}
+        conditions = conditions_of({"conditions": [raw, raw]}, inside)
+
+        def answer(user: dict[str, Any], conditions: Any = conditions) -> object:
+            try:
+                return all_hold(conditions, "u1", user)
+            except EvaluationError as error:
+                return str(error)
+
+        assert isinstance(odd, str) or answer({}) == answer({"p": odd}), op
 
 
 @pytest.mark.parametrize("empty", [[], "", {}])
