@@ -14,8 +14,9 @@ from fbshared.core.model import Dataset
 from fbshared.core.wire import parse
 from fbshared.errors import MessageError
 from fbshared.shm.control import PUBLICATION, Control, SyncState, birth
+from fbshared.shm.packing import pack
 from fbshared.shm.region import now_ms
-from fbshared.shm.snapshot import Snapshot, pack
+from fbshared.shm.snapshot import Snapshot
 from fbshared.view import Damaged, View
 
 __all__ = ["OfflineLife", "OfflineMember"]

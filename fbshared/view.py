@@ -29,6 +29,9 @@ class Damaged:
     __slots__ = ()
 
 
+Used = CompiledFlag | Damaged | None  # None: there is no such flag
+
+
 class _Kept(NamedTuple):
     """A compiled thing, and the stamps of everything it was made from."""
 
@@ -57,7 +60,7 @@ class View:
         pool: what the view before it compiled.
     """
 
-    __slots__ = ("_absent", "_all", "_open", "_pool", "flags", "identity", "ready", "word")
+    __slots__ = ("_absent", "_all", "_damaged", "_open", "_pool", "flags", "identity", "ready", "word")
 
     def __init__(
         self,
@@ -69,10 +72,11 @@ class View:
         self.word = word
         self.identity = identity
         self.ready = open_snapshot is not None
-        self.flags: dict[str, CompiledFlag | Damaged | None] = {}
+        self.flags: dict[str, Used] = {}
         self._open = open_snapshot
         self._pool = pool or Pool()
         self._absent = 0
+        self._damaged = False  # whether one of the flags is
         self._all: dict[str, CompiledFlag | Damaged] | None = None
 
     def reopened(self, open_snapshot: Callable[[], Snapshot]) -> View:
@@ -85,24 +89,48 @@ class View:
 
     def _copy(self, word: int, open_snapshot: Callable[[], Snapshot] | None) -> View:
         view = View(word, self.identity, open_snapshot, self._pool)
-        view.flags, view._all, view._absent = self.flags, self._all, self._absent
+        view.flags, view._all, view._absent, view._damaged = self.flags, self._all, self._absent, self._damaged
         return view
 
     def successor(
         self, word: int, identity: tuple[int, int], snapshot: Snapshot, open_snapshot: Callable[[], Snapshot]
     ) -> View:
-        """The view of another snapshot, with all flags that this one used."""
+        """The view of another snapshot, with all flags that this one used.
+
+        Only those are looked up that may be different, as far as the snapshot tells.
+        """
         view = View(word, identity, open_snapshot, self._pool)
         loader = _Loader(snapshot, self._pool)
-        for key in list(self.flags):
+        flags = self.flags.copy()  # another thread may add to it
+        again = self._to_look_up(flags, snapshot) if identity == self.identity else None
+        if again is not None:
+            view.flags, view._absent = flags, self._absent
+            for key in again:
+                view._absent -= flags.pop(key) is None
+        for key in list(flags) if again is None else again:
             view._keep(key, loader.flag(key))
         return view
+
+    def _to_look_up(self, flags: Mapping[str, Used], snapshot: Snapshot) -> set[str] | None:
+        """The flags that are not surely what they were: different themselves or in a segment, or damaged so far; None
+        where nobody knows."""
+        try:
+            changed = snapshot.changed_since(self.word)
+        except CorruptError:
+            return None  # whatever else is damaged shows where it is looked up
+        if changed is None:
+            return None
+        found = flags.keys() & {key for kind, key in changed if kind == FLAG}
+        segments = {key for kind, key in changed if kind == SEGMENT}
+        if segments or self._damaged:
+            found |= {key for key, flag in flags.items() if flag is not None and _concerned(flag, segments)}
+        return found
 
     def snapshot(self) -> Snapshot | None:
         """What this is a view of, None before the first one; raises as ``load`` does. Keeping it keeps it mapped."""
         return None if self._open is None else self._open()
 
-    def load(self, key: str) -> CompiledFlag | Damaged | None:
+    def load(self, key: str) -> Used:
         """A flag that was not used before; None where there is no such flag.
 
         Raises:
@@ -126,11 +154,12 @@ class View:
             self._all = dict(sorted(found.items()))
         return self._all
 
-    def _keep(self, key: str, flag: CompiledFlag | Damaged | None) -> None:
+    def _keep(self, key: str, flag: Used) -> None:
         if flag is None:
             if self._absent >= MOST_ABSENT:
                 return
             self._absent += 1
+        self._damaged = self._damaged or isinstance(flag, Damaged)
         self.flags[key] = flag
 
 
@@ -161,7 +190,7 @@ class _Loader:
         self._stamps: dict[str, Stamp] = {}
         self._compiler: Compiler | None = None
 
-    def flag(self, key: str) -> CompiledFlag | Damaged | None:
+    def flag(self, key: str) -> Used:
         try:
             entry = self._snapshot.find(FLAG, key)
         except CorruptError:
@@ -213,6 +242,10 @@ class _Loader:
             entry = self._snapshot.find(SEGMENT, id_)
             self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
         return self._stamps[id_]
+
+
+def _concerned(flag: CompiledFlag | Damaged, segments: set[str]) -> bool:
+    return isinstance(flag, Damaged) or not segments.isdisjoint(flag.segments)
 
 
 def _segment_of(snapshot: Snapshot, id_: str) -> Mapping[str, Any] | None:

@@ -8,7 +8,8 @@ from fbshared import changes
 from fbshared.changes import Fingerprint, Fingerprints, Named
 from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
 from fbshared.errors import CorruptError
-from fbshared.shm.snapshot import Snapshot, pack
+from fbshared.shm.packing import pack
+from fbshared.shm.snapshot import Snapshot
 from fbshared.testing import flag, in_segment, rule, segment
 
 IDENTITY = (1, 2)

@@ -13,7 +13,8 @@ from fbshared import Config, FBClient, FlagChangedListener, FlagChangedNotice, f
 from fbshared.core.model import FLAG, Dataset, parse_item
 from fbshared.flag_change_notification import FLAG_CHANGE_NOTICE_TYPE, FlagTracker
 from fbshared.interfaces import Notice
-from fbshared.shm.snapshot import Snapshot, pack
+from fbshared.shm.packing import pack
+from fbshared.shm.snapshot import Snapshot
 from fbshared.testing import FeatBitServer, bootstrap, flag, in_segment, rule, segment
 from fbshared.view import View
 

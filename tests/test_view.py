@@ -4,14 +4,16 @@ import gc
 import struct
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag
-from fbshared.core.model import FLAG, SEGMENT, Dataset, parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
 from fbshared.errors import CorruptError
-from fbshared.shm.snapshot import Snapshot, key_hash, pack
+from fbshared.shm.packing import Changes, Packed, Stamp, pack
+from fbshared.shm.snapshot import Snapshot, key_hash
 from fbshared.testing import condition, flag, in_segment, rule, segment, segment_id
 from fbshared.view import MOST_ABSENT, Damaged, View
 
@@ -193,6 +195,120 @@ def test_a_detached_view() -> None:
     assert value(detached.load("pro")) is True
 
 
+class Leader:
+    """Publishes one state after the other, each following on the one before."""
+
+    def __init__(self, flags: list[Any], segments: list[Any]) -> None:
+        self.dataset = Dataset.of([*_items(flags), *_items(segments, SEGMENT)])
+        self.word = 1
+        self._packed = Packed.of(self.dataset, Changes(1))
+        self.data = self._joined()
+
+    def patch(self, *flags: Any, segments: tuple[Any, ...] = ()) -> bytes:
+        news = [*_items(flags), *_items(segments, SEGMENT)]
+        self.word += 1
+        stamped = [replace(item, version=item.version + self.word) for item in news]
+        self.dataset, _ = self.dataset.merge(stamped)
+        former = self.data[Snapshot(self.data, self.word - 1, IDENTITY).blobs_at :]
+        self._packed = self._packed.followed_by(self.dataset, self.word)
+        self.data = self._joined(former if self._packed.taken else b"")
+        return self.data
+
+    def _joined(self, taken: bytes = b"") -> bytes:
+        return b"".join((self._packed.head(Stamp(self.word, IDENTITY, 1, True)), taken, *self._packed.take()))
+
+
+def _items(raws: Any, kind: int = FLAG) -> list[Item]:
+    return [parse_item(kind, raw) for raw in raws]
+
+
+def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of the flags that are looked up from now on."""
+    found: list[str] = []
+    find = Snapshot.find
+
+    def noted(self: Snapshot, kind: int, key: str) -> Any:
+        found.extend([key] if kind == FLAG else [])
+        return find(self, kind, key)
+
+    monkeypatch.setattr(Snapshot, "find", noted)
+    return found
+
+
+def test_only_what_may_be_different_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A patch of a flag costs the look-up of that flag if it is used, also some publications later; a patch of a
+    segment costs that of the flags that reach it."""
+    leader = Leader([*FLAGS, flag("unused")], lab())
+    view = first(leader.data)
+    for key in ("plain", "pro", "lab", "team", "odd", "nobody"):
+        view.load(key)
+    found = lookups(monkeypatch)
+    view = after(view, 2, leader.patch(flag("unused", enabled=False)))
+    assert [] == found
+    leader.patch(flag("plain", enabled=False))
+    view = after(view, 4, leader.patch(flag("unused")))
+    assert ["plain"] == found
+    assert value(view.flags["plain"]) is False
+    found.clear()
+    view = after(view, 5, leader.patch(segments=(segment("inner", included=["ada"]),)))
+
+    assert ["lab"] == found
+    assert value(view.flags["lab"]) is True
+
+
+def test_flags_come_and_go_by_patches() -> None:
+    """An absent flag that appears, a used one that is archived, and an unknown segment that appears are seen."""
+    leader = Leader(FLAGS, lab())
+    view = first(leader.data)
+    for key in ("plain", "nobody", "odd"):
+        view.load(key)
+    view = after(view, 2, leader.patch(flag("nobody"), segments=(segment("unknown", included=["ada"]),)))
+    assert (True, True) == (value(view.flags["nobody"]), value(view.flags["odd"]))
+    view = after(view, 3, leader.patch(flag("nobody", archived=True), flag("plain", archived=True)))
+
+    assert {"nobody": None, "plain": None} == {key: view.flags[key] for key in ("nobody", "plain")}
+
+
+def test_the_bound_of_absent_keys_outlives_patches() -> None:
+    """However flags come and go, so many unknown keys are remembered, and none too few."""
+    leader = Leader(FLAGS, lab())
+    view = first(leader.data)
+    view.load("plain")
+    for number in range(MOST_ABSENT):
+        view.load(f"unknown-{number}")
+    view = after(view, 2, leader.patch(flag("plain", archived=True)))
+    assert "plain" not in view.flags
+    assert view.load("plain") is None
+    view = after(view, 3, leader.patch(flag("unknown-0")))
+    assert view.load("plain") is None
+
+    assert value(view.flags["unknown-0"]) is True
+    assert "plain" in view.flags
+    assert MOST_ABSENT + 1 == len(view.flags)
+
+
+def test_a_damaged_flag_is_looked_up_again() -> None:
+    """It heals with the next publication, whatever that is about."""
+    leader = Leader(FLAGS, lab())
+    view = first(broken(leader.data, flip(b"IsOneOf")))
+    view.load("pro")
+    view.load("plain")
+    view = after(view, 2, leader.patch(flag("new")))
+
+    assert value(view.flags["pro"]) is True
+
+
+def test_damaged_changes_cost_a_look_at_everything() -> None:
+    """Nothing is taken for unchanged because of bytes that are not to be believed."""
+    leader = Leader(FLAGS, lab())
+    view = first(leader.data)
+    view.load("plain")
+    data = leader.patch(flag("plain", enabled=False))
+    place = Snapshot(data, 2, IDENTITY)._directory_at - 1
+
+    assert value(after(view, 2, broken(data, lambda copy: copy.__setitem__(place, 0))).flags["plain"]) is False
+
+
 # Damage
 
 
@@ -250,7 +366,7 @@ def test_damage_in_the_index_stays_where_it_is() -> None:
     data = bytearray(content(changed, [*lab(), *many], 2))
     whole = Snapshot(bytes(data), 2, IDENTITY)
     number = key_hash(SEGMENT, segment_id("s5").encode()) & whole._mask
-    (start,) = struct.unpack_from("<I", data, 128 + 4 * number)
+    (start,) = struct.unpack_from("<I", data, whole._directory_at + 4 * number)
     data[whole._buckets_at + start + 20] ^= 1
     later = after(view, 2, bytes(data))
     damaged = [key for key, found in later.flags.items() if isinstance(found, Damaged)]

@@ -19,8 +19,9 @@ from fbshared.errors import CorruptError
 from fbshared.leader.wake import Wake
 from fbshared.shm import files
 from fbshared.shm.control import LAYOUT
+from fbshared.shm.packing import pack
 from fbshared.shm.region import now_ms
-from fbshared.shm.snapshot import Snapshot, pack
+from fbshared.shm.snapshot import Snapshot
 
 __all__ = ["Persistence", "Restored"]
 

@@ -15,7 +15,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,7 @@ _NO_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 # Opening a pipe waits for its other end, and opening a terminal for a line, where somebody put one in a file's place.
 _AT_ONCE = os.O_NONBLOCK | os.O_NOCTTY
+_SMALL, _AT_A_TIME = 16_384, 1 << 20  # bytes that are written together with others, and together at most
 _LARGEST = 1 << 30  # bytes that are read at once; nothing that is written here comes near
 
 
@@ -149,10 +150,27 @@ def temporary(directory: str) -> tuple[str, int]:
 
 def write_all(fd: int, parts: Iterable[bytes | memoryview]) -> None:
     """Write all parts from the file's start on."""
-    for part in parts:
+    for part in _together(parts):
         rest = memoryview(part)
         while rest:
             rest = rest[os.write(fd, rest) :]
+
+
+def _together(parts: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Small parts joined to larger ones: each is a system call."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for part in parts:
+        if len(part) < _SMALL:
+            small.append(part)
+            size += len(part)
+            if size < _AT_A_TIME:
+                continue
+        yield b"".join(small)
+        small, size = [], 0
+        if len(part) >= _SMALL:
+            yield part
+    yield b"".join(small)
 
 
 def create(directory: str, name: str, size: int, head: bytes, *, owned: bool = False) -> MappedFile | None:
@@ -177,7 +195,7 @@ def create(directory: str, name: str, size: int, head: bytes, *, owned: bool = F
     return MappedFile(os.path.join(directory, name), fd)
 
 
-def replace(directory: str, name: str, parts: list[bytes], *, durable: bool = False) -> None:
+def replace(directory: str, name: str, parts: Sequence[bytes | memoryview], *, durable: bool = False) -> None:
     """Write a whole new file and give it its name; a reader sees all of it or nothing.
 
     With ``durable`` that is so after a crash of the whole machine, too; it waits for the disk.

@@ -81,7 +81,7 @@ def test_a_leader_that_is_superseded_while_it_writes(region: Region, monkeypatch
     seen = late.publish(ONE, synced=True)
     replace = files.replace
 
-    def stopped_behind(directory: str, name: str, parts: list[bytes]) -> None:
+    def stopped_behind(directory: str, name: str, parts: list[bytes | memoryview]) -> None:
         replace(directory, name, parts)
         control.epoch = 2
 
@@ -126,6 +126,47 @@ def test_no_room(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [snapshot_name(word)] == region.names("snapshot.")
     assert word < publisher.publish(TWO, synced=True)
     assert b"two" == published(region)
+
+
+def many() -> Dataset:
+    return Dataset.of([Item(FLAG, f"flag-{number}", 1000, False, b"1000" * 20) for number in range(100)])
+
+
+def test_a_patch_follows_on_the_newest_file(region: Region) -> None:
+    """What did not change is copied from there, and the next leader reads the same data in it."""
+    publisher = Publisher(region, 1)
+    dataset = many()
+    first = publisher.publish(dataset, synced=True)
+    for version in range(1001, 1020):
+        dataset, _ = dataset.merge([Item(FLAG, "flag-7", version, False, b"%d" % version * 20)])
+        word = publisher.publish(dataset, synced=True)
+    snapshot = region.snapshot(word)
+
+    assert {(FLAG, "flag-7")} == snapshot.changed_since(first)
+    assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
+
+
+@pytest.mark.parametrize("how", ["damaged", "removed", "again"])
+def test_a_file_that_is_not_to_be_copied(region: Region, how: str) -> None:
+    """After a report, without the file, and whenever the same is published again, all bytes come from the leader."""
+    publisher = Publisher(region, 1)
+    dataset = many()
+    word = publisher.publish(dataset, synced=True)
+    path = region.join(snapshot_name(word))
+    if how == "removed":
+        os.unlink(path)
+    else:
+        with open(path, "r+b") as file:
+            file.seek(-30, os.SEEK_END)
+            file.write(b"damage")
+    if how == "damaged":
+        region.control.damaged = word
+    if how != "again":
+        dataset, _ = dataset.merge([Item(FLAG, "flag-7", 2000, False, b"new")])
+    snapshot = region.snapshot(publisher.publish(dataset, synced=True))
+
+    assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
+    assert snapshot.changed_since(word) is None
 
 
 # Healing

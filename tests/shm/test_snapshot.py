@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fbshared.core.model import EMPTY, FLAG, SEGMENT, Dataset, Item
 from fbshared.errors import CorruptError
-from fbshared.shm.snapshot import Snapshot, pack
+from fbshared.shm.packing import pack
+from fbshared.shm.snapshot import Snapshot
 
 WORD, IDENTITY, NOW = 5 << 40 | 7, (11, 12), 1_700_000_000_000
 lawful = settings(deadline=None, derandomize=True, database=None, max_examples=80)
