@@ -37,10 +37,10 @@ class Fingerprints:
         self._named = named
         self._segments: dict[str, Entry | None] = {}
 
-    def one(self, key: str) -> dict[str, Fingerprint]:
-        """A flag's fingerprint by its key; nothing where there is no such flag, or only its tombstone."""
-        entry = self._snapshot.find(FLAG, key)
-        return {} if entry is None or entry.archived else {key: self._of(key, entry)}
+    def some(self, keys: Iterable[str]) -> dict[str, Fingerprint]:
+        """The fingerprints of some flags, by key; nothing where there is no such flag, or only its tombstone."""
+        entries = ((key, self._snapshot.find(FLAG, key)) for key in keys)
+        return {key: self._of(key, entry) for key, entry in entries if entry is not None and not entry.archived}
 
     def all(self) -> dict[str, Fingerprint]:
         """The fingerprints of all flags, by key."""

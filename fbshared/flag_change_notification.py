@@ -9,10 +9,11 @@ one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fbshared.changes import Fingerprint, Fingerprints, Named
+from fbshared.core.model import FLAG, SEGMENT
 from fbshared.core.users import key_of
 from fbshared.errors import CorruptError
 from fbshared.interfaces import Notice
@@ -21,6 +22,7 @@ from fbshared.listeners import Listeners, Registration
 if TYPE_CHECKING:
     from fbshared.member import Member
     from fbshared.offline import OfflineMember
+    from fbshared.shm.snapshot import Snapshot
     from fbshared.view import View
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
 
 FLAG_CHANGE_NOTICE_TYPE = "flag_change_notice"
 _TRIES = 5
+
+News = dict[str, Fingerprint | None]  # of each flag that differs; None: it is gone
 
 Evaluate = Callable[[str, Mapping[str, Any], Any], Any]
 
@@ -122,21 +126,39 @@ class FlagValueMaybeChangedListener(_OfOneFlag):
 class _Follower(Registration):
     """A listener, and how far it has been told."""
 
-    __slots__ = ("at", "key", "seen")
+    __slots__ = ("at", "key", "seen", "told")
 
     def __init__(self, listener: FlagChangedListener) -> None:
         super().__init__(listener)
         self.key = listener.flag_key if isinstance(listener, _OfOneFlag) else None
-        self.at: object = None
+        self.at: object = None  # the region and publication that it has looked at
+        self.told: tuple[object, int] | None = None  # those up to which it knows everything
         self.seen: dict[str, Fingerprint] = {}
 
-    def differs(self, key: str, now: Mapping[str, Fingerprint]) -> bool:
-        return now.get(key) != self.seen.get(key)
+    def news(self, view: View, snapshot: Snapshot, prints: Fingerprints) -> News:
+        """What differs from what it was told of. Only that is compared which may differ, where that is known."""
+        keys: Iterable[str] | None = (self.key,) if self.key is not None else self._concerned(view, snapshot)
+        now = prints.all() if keys is None else prints.some(keys)
+        keys = {**self.seen, **now} if keys is None else keys
+        return {key: now.get(key) for key in keys if now.get(key) != self.seen.get(key)}
 
-    def tell(self, key: str, now: Mapping[str, Fingerprint]) -> None:
+    def _concerned(self, view: View, snapshot: Snapshot) -> set[str] | None:
+        """The flags that were changed since, or that can reach a segment which was; None where nobody knows."""
+        if self.told is None or self.told[0] != view.identity:
+            return None
+        changed = snapshot.changed_since(self.told[1])
+        if changed is None:
+            return None
+        keys = {key for kind, key in changed if kind == FLAG}
+        segments = {id_ for kind, id_ in changed if kind == SEGMENT}
+        if segments:
+            keys |= {key for key, (_, stamps) in self.seen.items() if any(id_ in segments for id_, _ in stamps)}
+        return keys
+
+    def tell(self, key: str, now: Fingerprint | None) -> None:
         # Before the call: a child that is forked in the middle of it must not be told again.
-        if key in now:
-            self.seen[key] = now[key]
+        if now is not None:
+            self.seen[key] = now
         else:
             self.seen.pop(key, None)
         self.call(self.listener.on_flag_change, FlagChangedNotice(key))
@@ -223,7 +245,8 @@ class FlagTracker:
                 return
             found = self._read(view, [follower])
             if found is not None:
-                follower.at, follower.seen = (view.identity, view.word), found[0]
+                follower.at = follower.told = view.identity, view.word
+                follower.seen = {key: now for key, now in found[0].items() if now is not None}
                 return
 
     def _look(self, halted: Callable[[], bool]) -> None:
@@ -234,25 +257,22 @@ class FlagTracker:
         found = self._read(view, behind) if view.word and behind else None
         if found is None:
             return
-        pairs = list(zip(behind, found, strict=True))
-        keys = {key for follower, now in pairs for key in {**follower.seen, **now} if follower.differs(key, now)}
-        for key in sorted(keys):
-            for follower, now in pairs:
+        for key in sorted(set().union(*found)):
+            for follower, news in zip(behind, found, strict=True):
                 if halted():
                     return  # the rest is still different at the next look
-                if follower.differs(key, now):
-                    follower.tell(key, now)
+                if key in news:
+                    follower.tell(key, news[key])
         for follower in behind:
-            follower.at = at
+            follower.at = follower.told = at
 
-    def _read(self, view: View, followers: list[_Follower]) -> list[dict[str, Fingerprint]] | None:
-        """What each of them looks at in this view; None where it is gone or damaged, and another one follows."""
+    def _read(self, view: View, followers: list[_Follower]) -> list[News] | None:
+        """What differs in this view for each of them; None where it is gone or damaged, and another one follows."""
         try:
             snapshot = view.snapshot()
             assert snapshot is not None
             prints = Fingerprints(snapshot, self._named)
-            every = prints.all() if any(follower.key is None for follower in followers) else {}
-            return [every if follower.key is None else prints.one(follower.key) for follower in followers]
+            return [follower.news(view, snapshot, prints) for follower in followers]
         except FileNotFoundError:
             return None
         except (CorruptError, OSError) as error:

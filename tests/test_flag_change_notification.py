@@ -17,6 +17,7 @@ from fbshared.shm.packing import pack
 from fbshared.shm.snapshot import Snapshot
 from fbshared.testing import FeatBitServer, bootstrap, flag, in_segment, rule, segment
 from fbshared.view import View
+from tests.chain import IDENTITY, Chain
 
 USER = {"key": "ada", "name": "Ada"}
 DATA = bootstrap(
@@ -284,18 +285,20 @@ class Source:
 
     def publish(self, *flags: Any, damage: bool = False, gone: bool = False) -> None:
         word = self.view.word + 1
-        data = bytearray(
-            b"".join(pack(Dataset.of([parse_item(FLAG, raw) for raw in flags]), word, (1, 2), 1, synced=True))
-        )
+        data = b"".join(pack(Dataset.of([parse_item(FLAG, raw) for raw in flags]), word, IDENTITY, 1, synced=True))
+        self.show(data, word, damage=damage, gone=gone)
+
+    def show(self, content: bytes, word: int, *, damage: bool = False, gone: bool = False) -> None:
+        data = bytearray(content)
         if damage:
             data[-1] ^= 1
 
         def open_it() -> Snapshot:
             if gone:
                 raise FileNotFoundError
-            return Snapshot(bytes(data), word, (1, 2))
+            return Snapshot(bytes(data), word, IDENTITY)
 
-        self.view = View(word, (1, 2), open_it)
+        self.view = View(word, IDENTITY, open_it)
 
 
 @pytest.fixture
@@ -347,6 +350,46 @@ def test_damage(source: Source, tracker: FlagTracker) -> None:
 
     assert eventually(lambda: everything.keys)
     assert (["a"], [2]) == (everything.keys, source.reported)
+
+
+def observed(tracker: FlagTracker) -> Notices:
+    """A listener for everything, which only the test lets look."""
+    everything = Notices()
+    follower = flag_change_notification._Follower(everything)
+    tracker._begin(follower)
+    tracker._listeners._registered[0] = follower
+    return everything
+
+
+def test_a_patch_is_compared_alone(source: Source, tracker: FlagTracker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A listener for everything looks at the patched flags, those of patched segments, and at no others; and what
+    it missed is told all the same."""
+    chain = Chain.of(DATA["data"]["featureFlags"], DATA["data"]["segments"])
+    source.show(chain.content, chain.word)
+    everything = observed(tracker)
+    monkeypatch.setattr(Snapshot, "keys", None)
+    source.show(chain.patch(flag("other", enabled=False)), chain.word)
+    tracker._look(never)
+    assert ["other"] == everything.keys
+    chain.patch(segments=[segment("inner", included=["ada"])])
+    source.show(chain.patch(flag("new"), flag("text", archived=True)), chain.word)
+    tracker._look(never)
+
+    assert ["other", "new", "staff", "text"] == everything.keys
+
+
+def test_a_patch_that_was_damaged(source: Source, tracker: FlagTracker) -> None:
+    """What changed in a publication that nobody could read is told with the next one."""
+    chain = Chain.of([flag("a"), flag("b")])
+    source.show(chain.content, chain.word)
+    everything = observed(tracker)
+    source.show(chain.patch(flag("b", enabled=False)), chain.word, damage=True)
+    tracker._look(never)
+    assert ([2], []) == (source.reported, everything.keys)
+    source.show(chain.patch(flag("a", enabled=False)), chain.word)
+    tracker._look(never)
+
+    assert ["a", "b"] == everything.keys
 
 
 def test_a_publication_that_is_gone(source: Source, tracker: FlagTracker) -> None:

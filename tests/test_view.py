@@ -4,20 +4,19 @@ import gc
 import struct
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag
-from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, parse_item
 from fbshared.errors import CorruptError
-from fbshared.shm.packing import Changes, Packed, Stamp, pack
+from fbshared.shm.packing import pack
 from fbshared.shm.snapshot import Snapshot, key_hash
 from fbshared.testing import condition, flag, in_segment, rule, segment, segment_id
 from fbshared.view import MOST_ABSENT, Damaged, View
+from tests.chain import IDENTITY, Chain
 
-IDENTITY = (1, 2)
 USER = {"key": "ada", "name": "Ada", "plan": "pro"}
 
 
@@ -195,33 +194,6 @@ def test_a_detached_view() -> None:
     assert value(detached.load("pro")) is True
 
 
-class Leader:
-    """Publishes one state after the other, each following on the one before."""
-
-    def __init__(self, flags: list[Any], segments: list[Any]) -> None:
-        self.dataset = Dataset.of([*_items(flags), *_items(segments, SEGMENT)])
-        self.word = 1
-        self._packed = Packed.of(self.dataset, Changes(1))
-        self.data = self._joined()
-
-    def patch(self, *flags: Any, segments: tuple[Any, ...] = ()) -> bytes:
-        news = [*_items(flags), *_items(segments, SEGMENT)]
-        self.word += 1
-        stamped = [replace(item, version=item.version + self.word) for item in news]
-        self.dataset, _ = self.dataset.merge(stamped)
-        former = self.data[Snapshot(self.data, self.word - 1, IDENTITY).blobs_at :]
-        self._packed = self._packed.followed_by(self.dataset, self.word)
-        self.data = self._joined(former if self._packed.taken else b"")
-        return self.data
-
-    def _joined(self, taken: bytes = b"") -> bytes:
-        return b"".join((self._packed.head(Stamp(self.word, IDENTITY, 1, True)), taken, *self._packed.take()))
-
-
-def _items(raws: Any, kind: int = FLAG) -> list[Item]:
-    return [parse_item(kind, raw) for raw in raws]
-
-
 def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of the flags that are looked up from now on."""
     found: list[str] = []
@@ -238,8 +210,8 @@ def lookups(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_only_what_may_be_different_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A patch of a flag costs the look-up of that flag if it is used, also some publications later; a patch of a
     segment costs that of the flags that reach it."""
-    leader = Leader([*FLAGS, flag("unused")], lab())
-    view = first(leader.data)
+    leader = Chain.of([*FLAGS, flag("unused")], lab())
+    view = first(leader.content)
     for key in ("plain", "pro", "lab", "team", "odd", "nobody"):
         view.load(key)
     found = lookups(monkeypatch)
@@ -258,8 +230,8 @@ def test_only_what_may_be_different_is_looked_up(monkeypatch: pytest.MonkeyPatch
 
 def test_flags_come_and_go_by_patches() -> None:
     """An absent flag that appears, a used one that is archived, and an unknown segment that appears are seen."""
-    leader = Leader(FLAGS, lab())
-    view = first(leader.data)
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
     for key in ("plain", "nobody", "odd"):
         view.load(key)
     view = after(view, 2, leader.patch(flag("nobody"), segments=(segment("unknown", included=["ada"]),)))
@@ -271,8 +243,8 @@ def test_flags_come_and_go_by_patches() -> None:
 
 def test_the_bound_of_absent_keys_outlives_patches() -> None:
     """However flags come and go, so many unknown keys are remembered, and none too few."""
-    leader = Leader(FLAGS, lab())
-    view = first(leader.data)
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
     view.load("plain")
     for number in range(MOST_ABSENT):
         view.load(f"unknown-{number}")
@@ -289,8 +261,8 @@ def test_the_bound_of_absent_keys_outlives_patches() -> None:
 
 def test_a_damaged_flag_is_looked_up_again() -> None:
     """It heals with the next publication, whatever that is about."""
-    leader = Leader(FLAGS, lab())
-    view = first(broken(leader.data, flip(b"IsOneOf")))
+    leader = Chain.of(FLAGS, lab())
+    view = first(broken(leader.content, flip(b"IsOneOf")))
     view.load("pro")
     view.load("plain")
     view = after(view, 2, leader.patch(flag("new")))
@@ -300,8 +272,8 @@ def test_a_damaged_flag_is_looked_up_again() -> None:
 
 def test_damaged_changes_cost_a_look_at_everything() -> None:
     """Nothing is taken for unchanged because of bytes that are not to be believed."""
-    leader = Leader(FLAGS, lab())
-    view = first(leader.data)
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
     view.load("plain")
     data = leader.patch(flag("plain", enabled=False))
     place = Snapshot(data, 2, IDENTITY)._directory_at - 1

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from fbshared.core.model import EMPTY, FLAG, SEGMENT, Dataset, Item
 from fbshared.errors import CorruptError
 from fbshared.shm import packing
-from fbshared.shm.packing import Changes, Packed, Stamp, pack
+from fbshared.shm.packing import Changes, pack
 from fbshared.shm.snapshot import CHANGE, HEADER, Snapshot
+from tests.chain import IDENTITY, Chain
 
-IDENTITY = (11, 12)
 lawful = settings(deadline=None, derandomize=True, database=None, max_examples=80)
 
 keys = st.sampled_from(["a", "b", "\ud800", "Ümlaut", *(f"key-{number}" for number in range(12))])
@@ -25,23 +25,6 @@ updates = st.lists(
 
 def item(key: str, version: int = 1, blob: bytes = b"x", kind: int = FLAG) -> Item:
     return Item(kind, key, version, False, blob)
-
-
-class Chain:
-    """Snapshots that follow each other, as a leader publishes them."""
-
-    def __init__(self, dataset: Dataset, word: int = 1) -> None:
-        self.packed = Packed.of(dataset, Changes(word))
-        self.content = self._joined(word, b"")
-
-    def follow(self, dataset: Dataset, word: int) -> Snapshot:
-        self.packed = self.packed.followed_by(dataset, word)
-        former = Snapshot(self.content, word - 1, IDENTITY)
-        self.content = self._joined(word, self.content[former.blobs_at :] if self.packed.taken else b"")
-        return Snapshot(self.content, word, IDENTITY)
-
-    def _joined(self, word: int, taken: bytes) -> bytes:
-        return b"".join((self.packed.head(Stamp(word, IDENTITY, 1, True)), taken, *self.packed.take()))
 
 
 def contents(snapshot: Snapshot, items: Any) -> list[tuple[int, bytes] | None]:
@@ -66,7 +49,7 @@ def test_one_after_the_other(steps: list[Any]) -> None:
         ]
         dataset, _ = dataset.merge(news)
         history.append(dataset)
-        snapshot = chain.follow(dataset, number + 2)
+        snapshot = chain.follow(dataset)
 
         assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
         assert [(each.version, each.blob) for each in dataset.items()] == contents(snapshot, dataset.items())
@@ -89,12 +72,13 @@ def test_only_what_changed_is_added() -> None:
     dataset = many(100)
     chain = Chain(dataset)
     dataset, _ = dataset.merge([item("flag-7", 2, b"new")])
-    packed = chain.packed.followed_by(dataset, 2)
+    first = chain.packed
+    packed = first.followed_by(dataset, 2)
 
-    assert chain.packed.taken == 0
+    assert first.taken == 0
     assert [b"flag-7", b"new"] == packed.take()
     assert packed.taken == sum(len(each.key) + 100 for each in many(100).items())
-    snapshot = chain.follow(dataset, 2)
+    snapshot = chain.follow(dataset)
     assert {(FLAG, "flag-7")} == snapshot.changed_since(1)
     assert set() == snapshot.changed_since(2)
     assert snapshot.changed_since(0) is None
@@ -109,7 +93,7 @@ def test_the_waste_is_bounded() -> None:
     anew = 0
     for word in range(2, 120):
         dataset, _ = dataset.merge([item(f"flag-{word % 3}", word, b"y" * 100)])
-        snapshot = chain.follow(dataset, word)
+        snapshot = chain.follow(dataset)
         anew += chain.packed.taken == 0
         assert {(FLAG, f"flag-{word % 3}")} == snapshot.changed_since(word - 1)
         assert len(chain.content) < smallest * 9 / 8 + 64 * (CHANGE.size + 10)
@@ -129,7 +113,7 @@ def test_a_full_synchronisation_begins_anew() -> None:
     ]
     for dataset in cases:
         chain = Chain(before)
-        snapshot = chain.follow(dataset, 2)
+        snapshot = chain.follow(dataset)
 
         assert chain.packed.taken == 0
         assert snapshot.changed_since(1) is None
@@ -142,7 +126,7 @@ def test_the_index_grows_with_the_environment() -> None:
     chain = Chain(dataset)
     for word in range(2, 66):
         dataset, _ = dataset.merge([item(f"more-{word}")])
-        snapshot = chain.follow(dataset, word)
+        snapshot = chain.follow(dataset)
         assert {(FLAG, f"more-{word}")} == snapshot.changed_since(word - 1)
 
     assert snapshot._buckets >= 8
@@ -167,9 +151,9 @@ def test_two_keys_with_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fbshared.shm.snapshot.key_hash", lambda kind, key: 7)
     dataset = Dataset.of([item("a"), item("a", kind=SEGMENT)])
     chain = Chain(dataset)
-    for word, news in enumerate([item("b"), item("a", 2, b"y"), item("b", 2, b"z")], 2):
+    for news in (item("b"), item("a", 2, b"y"), item("b", 2, b"z")):
         dataset, _ = dataset.merge([news])
-        snapshot = chain.follow(dataset, word)
+        snapshot = chain.follow(dataset)
 
         assert [(each.version, each.blob) for each in dataset.items()] == contents(snapshot, dataset.items())
 
@@ -178,7 +162,7 @@ def test_damaged_changes_are_noticed() -> None:
     """Any wrong byte among them is."""
     dataset, _ = many(3).merge([item("flag-1", 2)])
     chain = Chain(many(3))
-    snapshot = chain.follow(dataset, 2)
+    snapshot = chain.follow(dataset)
     for place in range(HEADER.size, snapshot._directory_at):
         broken = bytearray(chain.content)
         broken[place] ^= 1
