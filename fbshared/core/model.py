@@ -112,10 +112,18 @@ def parse_item(kind: int, raw: object) -> Item:
     if kind == FLAG and isinstance(reduced.get("variations"), list):
         reduced["variations"] = [_without_name(variation) for variation in reduced["variations"]]
     try:
-        blob = msgpack.packb(reduced, unicode_errors="surrogatepass")
+        blob = _packed(reduced)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise MessageError("too deep or too large") from error
     return Item(kind, key, version, False, blob)
+
+
+def _packed(raw: dict[str, Any]) -> bytes:
+    try:
+        blob: bytes = msgpack.packb(raw)
+    except UnicodeEncodeError:  # told beforehand how to pack half a surrogate pair, it takes twice the time for all
+        blob = msgpack.packb(raw, unicode_errors="surrogatepass")
+    return blob
 
 
 def unpack(blob: bytes) -> dict[str, Any]:

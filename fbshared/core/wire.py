@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import struct
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 from urllib.parse import quote
 
+from fbshared.core.json_reader import read
 from fbshared.core.model import FLAG, SEGMENT, Item, parse_item
 from fbshared.errors import MessageError
 
@@ -78,7 +78,7 @@ def parse(text: str | bytes) -> SyncMessage | None:
     Raises:
         MessageError: not JSON, or a data-sync message that is not built like one.
     """
-    message = _json(text)
+    message = read(text, {"data": {"featureFlags": partial(_item, FLAG), "segments": partial(_item, SEGMENT)}})
     if not isinstance(message, dict) or message.get("messageType") != "data-sync":
         return None
     data = message.get("data")
@@ -88,12 +88,11 @@ def parse(text: str | bytes) -> SyncMessage | None:
         raise MessageError("data-sync of an unknown event type")
     items: list[Item] = []
     rejected: list[str] = []
-    for kind, field, noun in ((FLAG, "featureFlags", "flag"), (SEGMENT, "segments", "segment")):
+    for field, noun in (("featureFlags", "flag"), ("segments", "segment")):
         entries = data.get(field)
         if not isinstance(entries, list):
             raise MessageError(f"data-sync without a list of {noun}s")
-        for number, raw in enumerate(entries):
-            item = _item(kind, raw)
+        for number, item in enumerate(entries):
             if isinstance(item, Item):
                 items.append(item)
             else:
@@ -111,13 +110,6 @@ def parse_bootstrap(text: str | bytes) -> SyncMessage:
     if message is None or not message.full:
         raise MessageError("not a full data-sync message")
     return message
-
-
-def _json(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise MessageError("not JSON") from error
 
 
 def _item(kind: int, raw: object) -> Item | MessageError:
