@@ -95,6 +95,11 @@ def payload(record: bytes) -> dict[str, Any]:
     Raises:
         MessageError: these bytes are no record of this layout, or one that FeatBit would refuse.
     """
+    return payload_of(*parts_of(record))
+
+
+def parts_of(record: bytes) -> tuple[dict[str, Any], object, object, int]:
+    """A record's valid user, kind, content, and time in milliseconds; raises as ``payload`` does."""
     try:
         parts = msgpack.unpackb(_ARRAY_OF_THREE + record[:-_TIME], strict_map_key=False, unicode_errors="surrogatepass")
         user, kind, tail = parts
@@ -103,7 +108,11 @@ def payload(record: bytes) -> dict[str, Any]:
     time_ns = int.from_bytes(record[-_TIME:], "little")
     if time_ns >= 2**63 or key_of(user) is None:
         raise MessageError("not an event record")
-    timestamp = time_ns // 1_000_000
+    return user, kind, tail, time_ns // 1_000_000
+
+
+def payload_of(user: dict[str, Any], kind: object, tail: object, timestamp: int) -> dict[str, Any]:
+    """The JSON-ready insight object of a record's parts; raises as ``payload`` does."""
     insight: dict[str, Any] = {"user": normalised(user)}
     if kind == EVALUATION:
         insight["variations"] = [_variation(timestamp, tail)]

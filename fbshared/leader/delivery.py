@@ -6,18 +6,15 @@ sends at most the batch in flight a second time.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import requests
 
-from fbshared.core.events import payload
-from fbshared.errors import MessageError
+from fbshared.core.insights import Insights
 from fbshared.leader.delays import delays
 from fbshared.leader.http import HTTPSettings, open_session, retry_after
 from fbshared.leader.rings import LOOK, Batch, Rings
@@ -82,6 +79,7 @@ class Delivery:
         self._bell = bell
         self._control = control
         self._holds = holds
+        self._insights = Insights()
         self._session: requests.Session | None = None
         self._sent_at = -math.inf
         self._retry_at = -math.inf
@@ -153,13 +151,13 @@ class Delivery:
 
     def _offer(self, batch: Batch, limit: float) -> None:
         """Post a batch, in halves where the whole is refused, and advance over what is done with."""
-        insights = [insight for entry in batch if (insight := _insight(entry.record)) is not None]
-        status = self._post(insights, limit) if insights else 200
+        body, count = self._insights.body(entry.record for entry in batch)
+        status = self._post(body.encode(), limit) if count else 200
         if 200 <= status < 300:
             self._rings.accept(batch)
-            self._control.events_delivered += len(insights)
-            if len(insights) < len(batch):
-                self._control.records_corrupt += len(batch) - len(insights)
+            self._control.events_delivered += count
+            if count < len(batch):
+                self._control.records_corrupt += len(batch) - count
                 self._tell("record", "a ring holds records that are no events; they are dropped and counted")
         elif status in _SPLIT and len(batch) > 1:
             middle = len(batch) // 2
@@ -172,7 +170,7 @@ class Delivery:
         else:
             raise _Refused(status)
 
-    def _post(self, insights: Iterable[dict[str, Any]], limit: float) -> int:
+    def _post(self, body: bytes, limit: float) -> int:
         settings = self._settings
         if self._session is None:
             self._session = open_session(settings)
@@ -183,7 +181,7 @@ class Delivery:
         try:
             answer = self._session.post(
                 settings.url,
-                data=json.dumps(insights, separators=(",", ":")).encode(),
+                data=body,
                 timeout=timeout,
                 proxies=dict(settings.proxies),
                 verify=settings.verify,
@@ -216,10 +214,3 @@ class Delivery:
         session, self._session = self._session, None
         if session is not None:
             session.close()
-
-
-def _insight(record: bytes) -> dict[str, Any] | None:
-    try:
-        return payload(record)
-    except MessageError:
-        return None

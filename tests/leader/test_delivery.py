@@ -1,5 +1,6 @@
 """Delivery against the local server: nothing leaves a ring before it is accepted, and one bad event costs no other."""
 
+import json
 import logging
 import threading
 import time
@@ -226,9 +227,9 @@ class Picky:
         self._status = status
         delivery._post = self  # type: ignore[method-assign, assignment]
 
-    def __call__(self, insights: list[dict[str, Any]], limit: float) -> int:
+    def __call__(self, body: bytes, limit: float) -> int:
         self.requests += 1
-        users = [insight["user"]["keyId"] for insight in insights]
+        users = [insight["user"]["keyId"] for insight in json.loads(body)]
         if BAD in users:
             return self._status
         self.accepted.append(users)
