@@ -59,7 +59,7 @@ __all__ = [
     "Transport",
 ]
 
-LAYOUT = 3  # changes with every byte format of this folder
+LAYOUT = 4  # changes with every byte format of this folder
 CONTROL_SIZE = 4096
 PUBLICATION = 8
 RETIRED = LARGEST
