@@ -1,11 +1,14 @@
 """python -m tests.benchmarks: how fast fbshared is, beside other SDKs on the same machine in the same minutes.
 
-It prints a table: for each piece of work and each contender the median of all rounds with the 10th and 90th percentile,
-how many times better than fb-python-sdk that is, for fbshared also how many times the sum of the unavoidable operations
-(see ``limits``), and whether a goal was met. Compare ratios: they hold between machines, times do not. SDKs that are not
-installed are left out and named; ``pip install --group bench`` installs all.
+It prints a table: for each piece of work and each contender the median of all rounds with the 10th and 90th
+percentile, how many times better than fb-python-sdk that is, for fbshared also how many times the sum of the
+unavoidable operations (see ``limits``), and whether a goal was met. Compare ratios: they hold between machines, times
+do not. SDKs that are not installed are left out and named; ``pip install -e . --group bench`` installs them all. It
+takes two minutes. Choose a quiet machine: on a busy one the percentiles lie far apart; the last line tells the load.
 
-Choose a quiet machine and look at the load in the last line: the percentiles lie far apart on a busy one.
+For the README, of one run:
+
+    python -m tests.benchmarks --json tests/benchmarks/results.json --plot tests/benchmarks/results.png
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
+from textwrap import fill
 
 from tests.benchmarks.contenders.field import versions
 from tests.benchmarks.rows import Options, Report, document, machine, report_of, table
@@ -74,7 +78,7 @@ def _measured(options: Options) -> Report:
 
 def shown(report: Report) -> str:
     """The table, with what a reader must know below it."""
-    parts = [table(report.rows), *report.notes, *report.left_out]
+    parts = [table(report.rows), *(fill(note, 120) for note in (*report.notes, *report.left_out))]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

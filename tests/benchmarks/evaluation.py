@@ -23,26 +23,30 @@ ALL = "all flags of 1000"
 NEW_USER = "making the user"
 LIMITS = "unavoidable operations"
 
-NOTES = (
-    "What a call does besides finding the value differs. fbshared and fb-python-sdk: with an event, one full event for "
-    "every call, in the ring that outlives the process, or in a queue. LaunchDarkly: one object for every call in a "
-    "queue; its thread, which is not running here, would summarise them. Unleash: counts every call in its engine, also "
-    "without events; the event is an impression in a queue. GrowthBook: calls the application back, for exposures once "
-    "per user and variation. Statsig: keeps a user's exposure to a gate once in a while, so with one user there is "
-    "hardly an event; with another user in every call there is one each.",
-    "The user of fbshared, dict, fb-python-sdk and Unleash is a dict that is read in every call; that of the others is "
-    "an object that is made before: see the row of what making it takes. A GrowthBook instance has one user at a time.",
-    "In a rollout every SDK hashes in its own way; FeatBit's hash is MD5, which its SDKs must share.",
-    "All flags: fbshared, fb-python-sdk and LaunchDarkly answer with values and reasons, Statsig with JSON for a "
-    "browser; Unleash and GrowthBook have no such call and are asked flag by flag.",
-    "A limit is the sum of the operations that no evaluation can do without, measured in the same run.",
-)
+NOTES = """\
+What a call does besides finding the value differs. fbshared and fb-python-sdk: with an event, one full event for every
+call, in the ring that outlives the process, or in a queue. LaunchDarkly: one object for every call in a queue; its
+thread, which is not running here, would summarise them. Unleash: counts every call in its engine, also without events;
+the event is an impression in a queue. GrowthBook: calls the application back, for exposures once per user and
+variation. Statsig: keeps a user's exposure to a gate once in a while, so with one user there is hardly an event; with
+another user in every call there is one each.
+
+The user of "fbshared, dict", fb-python-sdk and Unleash is a dict that is read in every call; that of the others is made
+before: see the row of what making it takes. An instance of GrowthBook has one user at a time.
+
+In a rollout every SDK hashes in its own way; FeatBit's hash is MD5, which all its SDKs must share. Statsig has texts in
+dynamic configs only, whose objects are made in Python.
+
+All flags: fbshared, fb-python-sdk and LaunchDarkly answer with values and reasons, Statsig with JSON for a browser;
+Unleash and GrowthBook have no such call and are asked flag by flag.
+
+A limit is the sum of the operations that no evaluation can do without, measured in the same run."""
 
 
 def measure(options: Options) -> Report:
     """Rows for each work and contender, in microseconds."""
     contenders, left_out = makers()
-    report = Report(notes=list(NOTES), left_out=left_out)
+    report = Report(notes=[" ".join(note.split()) for note in NOTES.split("\n\n")], left_out=left_out)
     rounds = 3 if options.quick else 300
     costs = _limits(report, rounds)
     chosen = [work for work in works(300 if options.quick else 30_000) if options.wants(f"{NAME}: {work.name}")]

@@ -101,7 +101,7 @@ def costs(times: Mapping[str, list[float]]) -> dict[str, float]:
 
 def limit(work: str, contender: str, costs: Mapping[str, float]) -> float | None:
     """The limit of a piece of work of ours, in seconds; None for what has none."""
-    name, event, rest = work.partition(", event")
+    name, event, _ = work.partition(", event")
     needed = dict(NEEDED.get(name, {}))
     if not needed or contender not in (DICT, PREPARED):
         return None
