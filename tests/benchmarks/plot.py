@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from tests.benchmarks.contenders.field import DICT, PREPARED
 from tests.benchmarks.evaluation import ALL, NAME
@@ -31,35 +32,41 @@ def draw(report: Report, path: Path) -> None:
         raise SystemExit("nothing that the plot shows was measured")
     figure = Figure(figsize=(11, 1.1 + 2.7 * ((len(works) + 1) // 2)), layout="constrained")
     panels = figure.subplots((len(works) + 1) // 2, 2, squeeze=False).flatten()
+    singles = [row for work in works if work != ALL for row in found[work]]
     for axes, work in zip(panels, works, strict=False):
-        _panel(axes, PANELS[work], found[work])
+        _panel(axes, PANELS[work], found[work], found[work] if work == ALL else singles)
     for axes in panels[len(works) :]:
         axes.remove()
-    figure.suptitle(
-        "One evaluation, in microseconds (logarithmic; shorter is faster)", fontsize=13, fontweight="bold", x=0.5
-    )
+    handles = [Line2D([], [], color=_LIMIT, linewidth=2)]
+    legend = ["the sum of the operations that Python code can't do without"]
+    figure.legend(handles, legend, loc="outside lower center", fontsize=9, frameon=False)
+    figure.suptitle("Time of one evaluation (logarithmic scale; shorter is faster)", fontsize=13, fontweight="bold")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _panel(axes: Axes, title: str, rows: list[Row]) -> None:
+def _panel(axes: Axes, title: str, rows: list[Row], scale: list[Row]) -> None:
+    """A bar for each row, on an axis with room for all of ``scale``."""
     places = range(len(rows))
-    colours = [_OURS if row.contender in (DICT, PREPARED) else _OTHERS for row in rows]
     medians = [row.median for row in rows]
-    left = min(row.limit or row.median for row in rows) / 2
     spread: Any = [[row.median - row.low for row in rows], [row.high - row.median for row in rows]]
+    colours = [_OURS if row.contender in (DICT, PREPARED) else _OTHERS for row in rows]
     axes.barh(places, medians, color=colours, height=0.72)
     axes.errorbar(medians, places, xerr=spread, fmt="none", ecolor="#555555", elinewidth=1, capsize=2)
     for place, row in zip(places, rows, strict=True):
-        axes.text(row.high * 1.12, place, number(row.median), va="center", fontsize=9)
+        axes.text(row.high * 1.15, place, _duration(row.median), va="center", fontsize=9)
         if row.limit:
-            label = "sum of unavoidable operations" if place == 0 else None
-            axes.plot([row.limit] * 2, [place - 0.42, place + 0.42], color=_LIMIT, linewidth=2, label=label)
+            axes.plot([row.limit] * 2, [place - 0.42, place + 0.42], color=_LIMIT, linewidth=2)
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xscale("log")
-    axes.set_xlim(left, max(row.high for row in rows) * 3)
+    axes.set_xlim(min(row.limit or row.low for row in scale) / 2, max(row.high for row in scale) * 5)
+    axes.xaxis.set_major_formatter(lambda value, _: _duration(value))
     axes.set_yticks(places, [row.contender for row in rows], fontsize=9)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    if any(row.limit for row in rows):
-        axes.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.98), borderaxespad=0)
+
+
+def _duration(microseconds: float) -> str:
+    if microseconds >= 1000:
+        return f"{number(microseconds / 1000)} ms"
+    return f"{number(microseconds)} µs" if microseconds >= 1 else f"{microseconds:.2g} µs"

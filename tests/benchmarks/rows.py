@@ -103,10 +103,10 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    if value >= 1000:
+    """Three digits that count, without an exponent."""
+    if value >= 100:
         return f"{value:.0f}"
-    return f"{value:.3g}" if value >= 1 else f"{value:.3f}"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 10 else f"{value:.1f}"
 
 
 def document(report: Report, **circumstances: Any) -> dict[str, Any]:
