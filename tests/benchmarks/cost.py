@@ -154,11 +154,11 @@ def main() -> int:
         print(json.dumps(found))
         return 0
     known = baseline() if BASELINE.exists() else {}
-    print(f"{f'Python {VERSION}':55}{'instructions':>18}{'calls':>12}")
+    print(f"{f'Python {VERSION}':55}{'instructions':>18}{'calls':>16}")
     for work, now in found.items():
         before = known.get(work, {})
         cells = [f"{before.get(what, '-')} -> {count}" for what, count in now.items()]
-        print(f"{work:55}{cells[0]:>18}{cells[1]:>12}")
+        print(f"{work:55}{cells[0]:>18}{cells[1]:>16}")
     if options.write:
         write(found)
     return 0

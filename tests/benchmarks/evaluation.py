@@ -8,7 +8,6 @@ for the user, where an SDK has one, is made before, and what that takes is a row
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tests.benchmarks import limits
 from tests.benchmarks.contenders.contender import Call, Contender
@@ -20,6 +19,7 @@ from tests.benchmarks.rows import REFERENCE, Options, Report, Row
 
 NAME = "evaluation"
 ALL = "all flags of 1000"
+READ = "all flags of 1000, every value read"
 NEW_USER = "making the user"
 LIMITS = "unavoidable operations"
 
@@ -37,8 +37,9 @@ before: see the row of what making it takes. An instance of GrowthBook has one u
 In a rollout every SDK hashes in its own way; FeatBit's hash is MD5, which all its SDKs must share. Statsig has texts in
 dynamic configs only, whose objects are made in Python.
 
-All flags: fbshared, fb-python-sdk and LaunchDarkly answer with values and reasons, Statsig with JSON for a browser;
-Unleash and GrowthBook have no such call and are asked flag by flag.
+All flags: fbshared, fb-python-sdk and LaunchDarkly answer with values and reasons, of which fbshared makes an object
+when it is asked for; Statsig answers with JSON for a browser; Unleash and GrowthBook have no such call and are asked
+flag by flag. In the second of the two rows the caller goes on to read every value.
 
 A limit is the sum of the operations that no evaluation can do without, measured in the same run."""
 
@@ -59,10 +60,13 @@ def measure(options: Options) -> Report:
         if options.wants(f"{NAME}: {NEW_USER}"):
             calls = {name: contender.new_user(USER) for name, contender in made.items()}
             _add(report, NEW_USER, alternate(calls, rounds), costs)
-    if options.wants(f"{NAME}: {ALL}"):
+    if options.wants(f"{NAME}: {ALL}") or options.wants(f"{NAME}: {READ}"):
         with at_work(contenders, thousand()) as made:
             calls = {name: _all_flags(name, contender) for name, contender in made.items()}
-            _add(report, ALL, alternate(calls, min(rounds, 30)), costs)
+            reading = {name: _reading(calls[name], contender) for name, contender in made.items()}
+            for work, each in ((ALL, calls), (READ, reading)):
+                if options.wants(f"{NAME}: {work}"):
+                    _add(report, work, alternate(each, min(rounds, 50)), costs)
     return report
 
 
@@ -84,10 +88,16 @@ def _checked(name: str, contender: Contender, work: Work) -> Call:
 
 def _all_flags(name: str, contender: Contender) -> Call:
     call = contender.all_flags(USER)
-    found: Any = contender.how_many(call.value())
-    if found != len(thousand()):
-        raise RuntimeError(f"{name} answers {found} of all flags")
+    values = contender.values(call.value())
+    true = sum(value is True for value in values.values())
+    least = sum(flag.kind != "half" for flag in thousand())
+    if len(values) != len(thousand()) or not least < true < len(values):
+        raise RuntimeError(f"{name} answers {len(values)} of all flags, of which {true} are true")
     return call
+
+
+def _reading(call: Call, contender: Contender) -> Call:
+    return Call(f"values({call.statement})", {**call.names, "values": contender.values})
 
 
 def _add(report: Report, work: str, samples: Samples, costs: Mapping[str, float]) -> None:

@@ -59,7 +59,7 @@ def _panel(axes: Axes, title: str, rows: list[Row], scale: list[Row]) -> None:
     axes.set_title(title, fontsize=11, loc="left")
     axes.set_xscale("log")
     axes.set_xlim(min(row.limit or row.low for row in scale) / 2, max(row.high for row in scale) * 5)
-    axes.xaxis.set_major_formatter(lambda value, _: _duration(value))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} µs" if value < 1000 else f"{value / 1000:g} ms")
     axes.set_yticks(places, [row.contender for row in rows], fontsize=9)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=8)
@@ -69,4 +69,4 @@ def _panel(axes: Axes, title: str, rows: list[Row], scale: list[Row]) -> None:
 def _duration(microseconds: float) -> str:
     if microseconds >= 1000:
         return f"{number(microseconds / 1000)} ms"
-    return f"{number(microseconds)} µs" if microseconds >= 1 else f"{microseconds:.2g} µs"
+    return f"{number(microseconds)} µs" if microseconds >= 1 else f"{microseconds:.2f} µs"

@@ -33,5 +33,10 @@ def test_equal_work() -> None:
     """Every contender that is installed answers all work with a value that is right, or nothing is measured."""
     printed = run("--quick", "--only", "evaluation: ")
 
-    for work in ("rollout, event", "5 rules of 2 conditions", "segment of 10000, user last", "all flags of 1000"):
+    for work in (
+        "rollout, event",
+        "5 rules of 2 conditions",
+        "segment of 10000, user last",
+        "all flags of 1000, every value read",
+    ):
         assert f"evaluation: {work}\n" in printed

@@ -39,8 +39,8 @@ class Contender(Protocol):
     def all_flags(self, user: User) -> Call:
         """Every flag that it has, for a user."""
 
-    def how_many(self, found: Any) -> int:
-        """How many values the result of that has."""
+    def values(self, found: Any) -> dict[str, Any]:
+        """The values in the result of that, by flag."""
 
     def new_user(self, user: User) -> Call:
         """Building what it takes for a user."""

@@ -71,8 +71,8 @@ class Ours:
         prepared = FBUser.from_dict(user) if self.prepared else dict(user)
         return Call("all_flags(user)", {"all_flags": self.client.get_all_latest_flag_variations, "user": prepared})
 
-    def how_many(self, found: Any) -> int:
-        return len(found.keys())
+    def values(self, found: Any) -> dict[str, Any]:
+        return {key: found.get_variation(key, None) for key in found.keys()}  # noqa: SIM118 - it is no mapping
 
     def new_user(self, user: User) -> Call:
         if not self.prepared:
@@ -116,8 +116,8 @@ class Reference:
         names = {"all_flags": self.client.get_all_latest_flag_variations, "user": dict(user)}
         return Call("all_flags(user)", names)
 
-    def how_many(self, found: Any) -> int:
-        return len(found.keys())
+    def values(self, found: Any) -> dict[str, Any]:
+        return {key: found.get_variation(key, None) for key in found.keys()}  # noqa: SIM118 - it is no mapping
 
     def new_user(self, user: User) -> Call:
         return Call("{**user}", {"user": user})

@@ -79,8 +79,8 @@ class Growth:
         names = {"value": self.instance(user).get_feature_value, "keys": list(self.features)}
         return Call("{key: value(key, None) for key in keys}", names)
 
-    def how_many(self, found: Any) -> int:
-        return len(found)
+    def values(self, found: Any) -> dict[str, Any]:
+        return dict(found)
 
     def new_user(self, user: User) -> Call:
         return Call("change(attributes(user))", self._changing(user))

@@ -112,8 +112,8 @@ class LaunchDarkly:
         names = {"all_flags": self.quiet.all_flags_state, "context": _context(user)}
         return Call("all_flags(context)", names)
 
-    def how_many(self, found: Any) -> int:
-        return len(found.to_values_map())
+    def values(self, found: Any) -> dict[str, Any]:
+        return dict(found.to_values_map())
 
     def new_user(self, user: User) -> Call:
         return Call("context(user)", {"context": _context, "user": user})

@@ -115,8 +115,8 @@ class Core:
         names = {"response": self.client.get_client_initialize_response, "user": _user(user)}
         return Call("response(user)", names)
 
-    def how_many(self, found: Any) -> int:
-        return len(json.loads(found)["feature_gates"])
+    def values(self, found: Any) -> dict[str, Any]:
+        return {name: gate["value"] for name, gate in json.loads(found)["feature_gates"].items()}
 
     def new_user(self, user: User) -> Call:
         return Call("new(user)", {"new": _user, "user": user})

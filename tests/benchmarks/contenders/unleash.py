@@ -7,6 +7,7 @@ only the caller's part is measured, and the queue holds more than its 100 so tha
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 
 from UnleashClient import UnleashClient
 from UnleashClient.cache import FileCache
-from UnleashClient.utils import InstanceAllowType
+from UnleashClient.utils import LOGGER, InstanceAllowType
 
 from tests.benchmarks.contenders.contender import Call, Contender, users
 from tests.benchmarks.flags import FIVE_RULES, SHARES, Condition, Flag, User, Work
@@ -81,8 +82,8 @@ class Unleash:
         names = {"is_enabled": self.client.is_enabled, "keys": self.keys, "context": _context(user)}
         return Call("{key: is_enabled(key, context) for key in keys}", names)
 
-    def how_many(self, found: Any) -> int:
-        return len(found)
+    def values(self, found: Any) -> dict[str, Any]:
+        return dict(found)
 
     def new_user(self, user: User) -> Call:
         return Call("context(user)", {"context": _context, "user": user})
@@ -99,6 +100,7 @@ def _context(user: User) -> dict[str, Any]:
 @contextmanager
 def make(flags: Sequence[Flag]) -> Iterator[Contender]:
     """Unleash."""
+    LOGGER.setLevel(logging.ERROR)  # it warns of a scheduler that was never started
     with tempfile.TemporaryDirectory() as directory:
         cache = FileCache("benchmark", directory=directory)
         cache.bootstrap_from_dict(data(flags))
