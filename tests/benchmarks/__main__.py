@@ -25,7 +25,7 @@ from pathlib import Path
 from textwrap import fill
 
 from tests.benchmarks.contenders.field import versions
-from tests.benchmarks.rows import Options, Report, document, machine, report_of, table
+from tests.benchmarks.rows import Options, Report, document, load, machine, report_of, table
 
 BENCHMARKS = ("evaluation", "threads")  # modules
 
@@ -36,13 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = json.loads(options.redraw.read_text())
         report = report_of(found)
     else:
+        taken = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        before = load()
         report = _measured(Options(options.quick, options.only))
-        found = document(
-            report,
-            taken=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            machine=machine(),
-            versions=versions(),
-        )
+        host = machine() | {"load before": before, "load after": load()}
+        found = document(report, taken=taken, machine=host, versions=versions())
     print(shown(report))
     print(", ".join(f"{name} {value}" for name, value in (found["machine"] | found["versions"]).items()))
     if options.json:

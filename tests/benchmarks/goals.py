@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.benchmarks.contenders.field import DICT, PREPARED, STATSIG
 from tests.benchmarks.rounds import Samples
-from tests.benchmarks.rows import REFERENCE, Verdict
+from tests.benchmarks.rows import REFERENCE, Row, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Goal:
         return f"{self.factor:g} x {self.other}"
 
 
+CONSTANT = 1.2  # times the time with the smaller segment
 _SEGMENTS = ("segment of 10000, user absent", "segment of 10000, user last")
 GOALS = [
     *(Goal("boolean", each, 40, REFERENCE) for each in (DICT, PREPARED)),
@@ -51,3 +52,17 @@ def verdicts(work: str, contender: str, samples: Samples) -> tuple[Verdict, ...]
             if ratio is not None:
                 found.append(Verdict(goal.text, ratio >= goal.factor))
     return tuple(found)
+
+
+def constant(rows: list[Row]) -> list[Row]:
+    """The rows, with a verdict on whether a segment of 10,000 takes as long as one of 100."""
+    small = {(row.work, row.contender): row.median for row in rows if row.work.startswith("segment of 100,")}
+    return [_judged(row, small.get((row.work.replace("10000", "100"), row.contender))) for row in rows]
+
+
+def _judged(row: Row, small: float | None) -> Row:
+    if small is None or row.work not in _SEGMENTS or row.contender not in (DICT, PREPARED):
+        return row
+    times = row.median / small
+    verdict = Verdict(f"constant in the size (is {times:.2f} of 100 keys)", times <= CONSTANT)
+    return replace(row, verdicts=(*row.verdicts, verdict))
