@@ -60,17 +60,17 @@ def eventually(predicate: Callable[[], object], timeout: float = 20.0) -> bool:
 
 
 def follower(server: FeatBitServer) -> FBClient:
-    return FBClient(Config(server.secret, server.event_url, server.streaming_url, role="follower"), start_wait=10)
+    return FBClient(Config(server.secret, server.event_url, server.streaming_url, role="follower"), start_wait=30)
 
 
 def test_an_application_that_never_leads_works_with_an_agent(server: FeatBitServer) -> None:
     """Data reaches the follower and its events reach FeatBit, over the agent's one connection."""
     with agent(**environment_of(server)) as process, follower(server) as client:
         value = client.variation("beta", USER, "none")
-        delivered = client.flush(10)
+        delivered = client.flush(30)
         leaders = [region.leader_pid for region in read_regions()]
         process.terminate()
-        code = process.wait(10)
+        code = process.wait(30)
 
     assert value is True
     assert delivered
@@ -82,12 +82,12 @@ def test_an_application_that_never_leads_works_with_an_agent(server: FeatBitServ
 def test_the_last_round_of_an_agent(server: FeatBitServer) -> None:
     """An agent that ends delivers the events of followers that live on, for none of them would."""
     config = Config(server.secret, server.event_url, server.streaming_url, role="follower")
-    with agent(**environment_of(server)) as process, FBClient(config, start_wait=10) as client:
+    with agent(**environment_of(server)) as process, FBClient(config, start_wait=30) as client:
         client.variation("beta", USER, "none")
-        assert client.flush(10)
+        assert client.flush(30)
         client.variation("beta", {"key": "bob", "name": "Bob"}, "none")
         process.terminate()
-        code = process.wait(10)
+        code = process.wait(30)
         arrived = {event.user["keyId"] for event in server.events}
 
     assert 0 == code
@@ -104,7 +104,7 @@ def test_it_says_when_it_is_ready_and_ends_on_sigterm(server: FeatBitServer, sha
             first = manager.recv(100)
             process.send_signal(signal.SIGTERM)
             second = manager.recv(100)
-            code = process.wait(10)
+            code = process.wait(30)
 
     assert b"READY=1" == first
     assert b"STOPPING=1" == second
@@ -119,7 +119,7 @@ def test_the_log_holds_no_secret(server: FeatBitServer, tmp_path: Path) -> None:
     with agent("--secret-file", str(file), *urls) as process:
         connected = server.wait_for(lambda s: s.open_connections == 1, 20)
         process.send_signal(signal.SIGINT)
-        _, log = process.communicate(timeout=10)
+        _, log = process.communicate(timeout=30)
 
     assert connected
     assert 0 == process.returncode
@@ -270,9 +270,9 @@ def test_the_settings_are_those_of_an_application(server: FeatBitServer, tmp_pat
         "FBSHARED_ROLE": "follower",
         "FBSHARED_EVENTS_FLUSH_INTERVAL": "0.05",
     }
-    with agent(**variables) as process, FBClient(Config.from_env(variables), start_wait=10) as client:
+    with agent(**variables) as process, FBClient(Config.from_env(variables), start_wait=30) as client:
         value = client.variation("beta", USER, "none")
-        delivered = client.flush(10)
+        delivered = client.flush(30)
         (region,) = read_regions()
 
     assert (True, True) == (value, delivered)
@@ -284,13 +284,13 @@ def test_an_agent_for_a_file(tmp_path: Path) -> None:
     file = tmp_path / "flags.json"
     file.write_text(json.dumps(bootstrap([flag("beta")])))
     config = Config.from_env({"FBSHARED_DATA_FILE": str(file)}, role="follower")
-    with agent("--data-file", str(file)) as process, FBClient(config, start_wait=10) as client:
+    with agent("--data-file", str(file)) as process, FBClient(config, start_wait=30) as client:
         before = client.variation("beta", USER, "none")
         file.write_text(json.dumps(bootstrap([flag("beta", serve=False)])))
         changed = eventually(lambda: client.variation("beta", USER, "none") is False)
         (region,) = read_regions()
         process.terminate()
-        code = process.wait(10)
+        code = process.wait(30)
 
     assert before is True
     assert changed

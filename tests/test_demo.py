@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,14 +34,23 @@ def demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, timeout=50)
 
 
-def left_behind() -> list[str]:
-    return [str(path) for path in Path("/dev/shm").glob("fbshared-demo-*")]
+def there() -> set[str]:
+    return {str(path) for path in Path("/dev/shm").glob("fbshared-demo-*")}
+
+
+def left_behind(before: set[str]) -> set[str]:
+    """What appeared since and stays: other demos may run at the same time."""
+    left = there() - before
+    deadline = time.monotonic() + 30
+    while left & there() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left & there()
 
 
 @needs_gunicorn
 def test_the_demo_keeps_every_promise(shared_directory: Path) -> None:
-    """One connection, every worker sees the flip, no event lost, under 20 seconds, nothing left."""
-    before = left_behind()
+    """One connection, every worker sees the flip, no event lost, nothing left, in seconds also on a busy machine."""
+    before = there()
     done = demo()
 
     assert (0, "") == (done.returncode, done.stderr), done.stdout
@@ -48,8 +58,8 @@ def test_the_demo_keeps_every_promise(shared_directory: Path) -> None:
     assert "FeatBit sees 1 connection," in done.stdout
     assert "0 events lost" in done.stdout
     assert "BROKEN" not in done.stdout
-    assert float(re.findall(r"in ([\d.]+) s\.$", done.stdout.strip())[0]) < 20
-    assert before == left_behind()
+    assert float(re.findall(r"in ([\d.]+) s\.$", done.stdout.strip())[0]) < 40
+    assert set() == left_behind(before)
     assert [] == list(shared_directory.iterdir())
 
 
@@ -71,7 +81,7 @@ def test_the_demo_shows_an_awkward_environment(tmp_path: Path) -> None:
 @needs_gunicorn
 def test_the_demo_cleans_up_when_it_is_stopped() -> None:
     """After SIGTERM in the middle of it there is no process and no file left."""
-    before = left_behind()
+    before = there()
     command = [sys.executable, "-u", "-m", "fbshared", "demo"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -82,7 +92,7 @@ def test_the_demo_cleans_up_when_it_is_stopped() -> None:
         process.wait(20)
 
     assert 128 + signal.SIGTERM == process.returncode
-    assert before == left_behind()
+    assert set() == left_behind(before)
 
 
 def test_a_file_without_flags_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_its_time(control: Control, make: Make, stood: list[float], monkeypatch:
     monkeypatch.setattr(standby_module, "PAUSE", 0.3)
     standby = make()
     standby.begin()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while standby.wanted and time.monotonic() < deadline:
         control.beat += 1
         time.sleep(0.005)
@@ -108,8 +108,10 @@ def test_its_time(control: Control, make: Make, stood: list[float], monkeypatch:
     assert 1 == len(stood)
 
 
-def test_it_can_be_called_off(make: Make, stood: list[float]) -> None:
-    """Whoever leaves stands for nothing."""
+def test_it_can_be_called_off(make: Make, stood: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever leaves before its time stands for nothing."""
+    monkeypatch.setattr(standby_module, "PAUSE", 60.0)
+    monkeypatch.setattr(standby_module, "_STILL", 1_000)
     standby = make()
     standby.begin()
     standby.end()

@@ -34,6 +34,8 @@ def server() -> Iterator[FeatBitServer]:
 def client(server: FeatBitServer) -> Iterator[FBClient]:
     config = Config(server.secret, server.event_url, server.streaming_url, events_flush_interval=0.02)
     with FBClient(config, start_wait=10) as made:
+        # Its data is there a moment before the leader says that all is well.
+        assert eventually(lambda: only().well)
         yield made
 
 
@@ -205,10 +207,10 @@ def test_why(client: FBClient, server: FeatBitServer) -> None:
     """The reason is said in words: a refusal with its causes, an interruption with its code."""
     server.refuse(1011)
     server.drop_connections(1011)
-    assert eventually(lambda: "closed (1011)" in only().why_stale())
+    assert eventually(lambda: "closed (1011)" in only().why_stale(), 30)
     server.refuse(4003)
 
-    assert eventually(lambda: "4003" in only().why_stale())
+    assert eventually(lambda: "4003" in only().why_stale(), 30)
     assert not only().well
     assert "(401)" in replace(only(), sync_detail=401).why_stale()
 

@@ -98,6 +98,7 @@ def test_one_that_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 def test_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """During a pause there is no thread, whatever is asked for meanwhile; afterwards it goes on."""
     monkeypatch.setattr(watcher, "POLL", 0.002)
+    monkeypatch.setattr(watcher, "_PAUSE_LIMIT", 20.0)
     made, one, other = Watcher(), Looker(), Looker()
     made.settle(one)
     made.pause()
@@ -235,7 +236,9 @@ def test_python_has_nothing_to_warn_about() -> None:
     """A process with listeners that forks and forks is never one with several threads, so Python does not warn."""
     code = """
 import os, time
+import fbshared.watcher
 from fbshared.watcher import watcher
+fbshared.watcher._PAUSE_LIMIT = 20.0  # a busy machine may keep its thread from ending for longer than a fork waits
 class Looker:
     patience = 0.0
     wanted = True

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fbshared.shm.control import SyncState
 from fbshared.shm.region import GENERATION_BITS, now_ms
 from tests.faults.sockets import sockets_of, unread
+from tests.processes.conftest import GATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "GATE", "Judge", "Ledger"]
 
-GATE = 5.0  # seconds in which the region is in sync again when nothing else is in the way; promise P5
-STALE_MARGIN = 2.5  # seconds beyond the stale limit for the same, when the leader stands still
+STALE_MARGIN = 5.0  # seconds beyond the stale limit for the same, when the leader stands still
 STALL_LIMIT = 12.0  # seconds: a request whose answer was swallowed is repeated after ten
-RETRY_MARGIN = 3.0  # seconds beyond the time at which the leader says that it tries again
+RETRY_MARGIN = 5.0  # seconds beyond the time at which the leader says that it tries again
 LONGEST_OVERLAP = 1.0  # seconds; promise P1
-WAKING = 3.0  # seconds in which a superseded leader that wakes up closes its socket
+WAKING = 5.0  # seconds in which a superseded leader that wakes up closes its socket
 MESSAGE = 8192  # bytes; longer than any message of a run
 BATCH = 500  # events in one post; promise P6
 _LOOK = 0.004

@@ -20,7 +20,7 @@ from tests.processes.conftest import Crew, Process
 
 __all__ = ["Run", "server"]
 
-STALE_LIMIT = 1.5  # seconds
+STALE_LIMIT = 2.0  # seconds
 RATE = 120  # evaluations a second and member that send an event
 READ_EVERY = 0.01  # seconds between two looks of a member at what belongs together
 PATCH_EVERY = 0.04

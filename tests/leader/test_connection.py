@@ -18,7 +18,7 @@ from fbshared.leader.wake import Wake
 from fbshared.shm.control import SyncError
 from fbshared.testing import FeatBitServer
 
-SETTINGS = ConnectionSettings(user_agent="test/1", timeout=2.0)
+SETTINGS = ConnectionSettings(user_agent="test/1", timeout=10.0)
 Opened = Callable[..., Connection]
 
 
@@ -268,7 +268,7 @@ def test_a_proxy() -> None:
         thread.start()
         settings = ConnectionSettings(
             user_agent="test/1",
-            timeout=2.0,
+            timeout=10.0,
             proxy={
                 "http_proxy_host": "127.0.0.1",
                 "http_proxy_port": str(proxy.getsockname()[1]),

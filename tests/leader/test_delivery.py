@@ -33,8 +33,8 @@ def settings_for(server: FeatBitServer) -> DeliverySettings:
         flush_interval=0.02,
         first_retry=0.01,
         longest_retry=0.05,
-        connect_timeout=2.0,
-        read_timeout=2.0,
+        connect_timeout=10.0,
+        read_timeout=10.0,
     )
 
 
@@ -368,17 +368,17 @@ def test_the_last_round_has_an_end(server: FeatBitServer, make: Make) -> None:
     before = time.monotonic()
     post.delivery.last_round(before + 0.3)
 
-    assert time.monotonic() - before < 2
+    assert time.monotonic() - before < 10
     assert not post.empty
 
 
 def test_a_slow_request_is_healthy(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
     """Waiting for an answer within its timeouts is no reason to take the lead away."""
-    server.insight_delay = 0.3
+    server.insight_delay = 2.0
     post = make()
     post.put("a")
     post.start()
-    assert server.wait_for(lambda s: s.event_count == 1)
 
-    assert post.delivery.healthy_until > time.monotonic() + 2.0
+    assert eventually(lambda: post.delivery.healthy_until > time.monotonic() + 5.0)
+    assert eventually(lambda: server.event_count == 1)
     assert eventually(lambda: post.empty)

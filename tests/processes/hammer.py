@@ -14,7 +14,7 @@ from typing import Any
 
 from worker import client_of, user_of
 
-PATIENCE = 10.0  # seconds after which a child counts as hung
+PATIENCE = 20.0  # seconds after which a child counts as hung
 
 
 def fork(client: Any, name: str) -> int:
@@ -36,7 +36,7 @@ def fork(client: Any, name: str) -> int:
 
 def storm(client: Any, count: int) -> None:
     codes = [fork(client, f"storm-{number}") for number in range(count)]
-    report = {"codes": sorted(set(codes)), "leads": client.is_leader, "flushed": client.flush(20)}
+    report = {"codes": sorted(set(codes)), "leads": client.is_leader, "flushed": client.flush(40)}
     print(json.dumps(report), flush=True)
 
 

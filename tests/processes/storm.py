@@ -13,7 +13,7 @@ import time
 
 from worker import client_of, user_of
 
-SECONDS = 3.0
+SECONDS, LONGEST = 3.0, 30.0  # at least, and where a busy machine needs more for enough of everything
 
 
 class Struck(BaseException):
@@ -24,8 +24,18 @@ client = client_of(json.loads(sys.argv[1]))
 record, exceptions = sys.argv[2], sys.argv[3] == "exceptions"
 returned: list[list[str]] = []
 handled: list[str] = []
-end = time.monotonic() + SECONDS
+began = time.monotonic()
 struck = [0]
+striking, over = [True], [False]
+
+
+def goes_on() -> bool:
+    passed = time.monotonic() - began
+    return passed < SECONDS or (passed < LONGEST and not enough())
+
+
+def enough() -> bool:
+    return len(handled) > 200 and sum(map(len, returned)) > 1500 and (not exceptions or struck[0] > 200)
 
 
 def put(key: str, done: list[str]) -> None:
@@ -36,7 +46,7 @@ def put(key: str, done: list[str]) -> None:
 
 def work(name: str, done: list[str]) -> None:
     number = 0
-    while time.monotonic() < end:
+    while not over[0]:
         number += 1
         try:
             put(f"{name}-{number}", done)
@@ -47,16 +57,20 @@ def work(name: str, done: list[str]) -> None:
 
 def on_signal(number: int, frame: object) -> None:
     put(f"handler-{len(handled)}", handled)
-    if exceptions and random.random() < 0.2 and time.monotonic() < end:
+    if exceptions and random.random() < 0.2 and striking[0]:
         raise Struck
 
 
-def strike(threads: list[threading.Thread]) -> None:
-    """Throw into one thread after the other, which Python does between two of its instructions."""
-    while time.monotonic() < end - 0.2:
-        target = ctypes.c_ulong(random.choice(threads).ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Struck))
+def keep_time(threads: list[threading.Thread]) -> None:
+    """Throw into one thread after the other, which Python does between two of its instructions; then end it all."""
+    while goes_on():
+        if exceptions:
+            target = ctypes.c_ulong(random.choice(threads).ident or 0)
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Struck))
         time.sleep(0.001)
+    striking[0] = False
+    time.sleep(0.2)  # for the last ones to arrive
+    over[0] = True
 
 
 def main() -> None:
@@ -66,20 +80,19 @@ def main() -> None:
         threads.append(threading.Thread(target=work, args=(f"thread{number}", returned[-1]), daemon=True))
     for thread in threads:
         thread.start()
-    if exceptions:
-        threading.Thread(target=strike, args=(threads,), daemon=True).start()
+    threading.Thread(target=keep_time, args=(threads,), daemon=True).start()
     signal.signal(signal.SIGALRM, on_signal)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     mine: list[str] = []
     returned.append(mine)
-    while time.monotonic() < end:
+    while not over[0]:
         try:
             work("main", mine)
         except Struck:
             struck[0] += 1
     signal.setitimer(signal.ITIMER_REAL, 0)
     for thread in threads:
-        thread.join(10)
+        thread.join(20)
     late: list[str] = []
     returned.append(late)
     for number in range(200):

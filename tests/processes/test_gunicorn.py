@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.processes.conftest import GATE
 from tests.processes.web import (
     Requests,
     WebServer,
@@ -34,7 +35,7 @@ preloaded_or_not = pytest.mark.parametrize("preload", [["--preload"], []], ids=[
 
 
 def gunicorn(
-    crew: Crew, directory: Path, kind: str, *options: str, python: tuple[str, ...] = ()
+    crew: Crew, directory: Path, kind: str, *options: str, python: tuple[str, ...] = (), patient: bool = False
 ) -> AbstractContextManager[WebServer]:
     """A gunicorn with three workers of this kind; its own control server, a thread in the master, is off."""
     if kind in ("gevent", "uvicorn"):
@@ -43,7 +44,7 @@ def gunicorn(
     application = "asgi:application" if kind == "uvicorn" else "wsgi"
     arguments = [f"--worker-class={KINDS[kind]}", "--workers=3", "--bind=unix:SOCKET", "--config=settings.py"]
     command = [sys.executable, *python, "-m", "gunicorn", *arguments, *options, application]
-    return running(crew, directory, command)
+    return running(crew, directory, command, patient=patient)
 
 
 @pytest.mark.servers
@@ -64,13 +65,13 @@ def test_gunicorn(crew: Crew, tmp_path: Path, kind: str, preload: list[str]) -> 
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
 
-        assert preload or crew.takeover(epoch, killed) < 5.0
+        assert preload or crew.takeover(epoch, killed) < GATE
 
         crew.server.put_flag(serve("three"))
 
         assert victim not in web.all_say("three", "value", "load", but=victim)
         assert set() == crew.lacking(keys)
-        assert crew.until(lambda: crew.server.open_connections == 1, 2)
+        assert crew.until(lambda: crew.server.open_connections == 1, 20)
         assert max(crew.overlaps(), default=0.0) < 1.0
 
 
@@ -101,19 +102,19 @@ def test_recycling_reload_and_stop(crew: Crew, tmp_path: Path, kind: str, preloa
         def pids() -> set[int]:
             return set().union(*(each.pids for each in load))
 
-        assert crew.until(lambda: len(pids()) >= 5, 20), "workers are recycled"
+        assert crew.until(lambda: len(pids()) >= 5, 40), "workers are recycled"
 
         before = web.alive()
         web.popen.send_signal(signal.SIGHUP)
 
-        assert crew.until(lambda: not (before - {web.popen.pid}) & web.alive(), 20), "and reloaded"
+        assert crew.until(lambda: not (before - {web.popen.pid}) & web.alive(), 40), "and reloaded"
 
         crew.server.put_flag(serve("two"))
         keys = [key for each in load for key in each.finish()]
 
-        assert ["two"] * 20 == [web.ask_until("wait_value", "load", "two", 5.0) for _ in range(20)]
+        assert ["two"] * 20 == [web.ask_until("wait_value", "load", "two", 20.0) for _ in range(20)]
         assert set() == crew.lacking(keys)
-        assert crew.until(lambda: crew.server.open_connections == 1, 5)
+        assert crew.until(lambda: crew.server.open_connections == 1, 20)
         assert 1 == len(crew.server.connections) or not preload
         assert max(crew.overlaps(), default=0.0) < 1.0
 
@@ -132,35 +133,36 @@ def test_recycling_reload_and_stop(crew: Crew, tmp_path: Path, kind: str, preloa
 @pytest.mark.parametrize("in_c", [False, True], ids=["asleep", "in_c"])
 def test_a_leading_worker_that_hangs(crew: Crew, tmp_path: Path, in_c: bool) -> None:
     """When gunicorn ends a leading worker whose request hangs, another one leads and nothing is lost."""
-    with gunicorn(crew, tmp_path, "sync", "--timeout=2") as web:
+    limit = 4.0  # seconds; a busy machine may need two for a worker to come up
+    with gunicorn(crew, tmp_path, "sync", f"--timeout={limit:.0f}") as web:
         web.all_say("one", "value", "load")
-        crew.until(lambda: crew.server.open_connections == 1, 10)
+        crew.until(lambda: crew.server.open_connections == 1, 20)
         control = crew.control()
         epoch, leader = control.epoch, control.leader_pid
         begun = time.monotonic()
         with pytest.raises((OSError, AssertionError)):  # reset, or an error of gunicorn's
             web.ask_of(leader, "hang", "hanging", 30.0, in_c)
 
-        assert crew.takeover(epoch, begun) < 10.0
+        assert crew.takeover(epoch, begun) < 2 * limit + GATE
 
         crew.server.put_flag(serve("two"))
 
         assert leader not in web.all_say("two", "value", "load")
         assert set() == crew.lacking([f"hanging-{number}" for number in range(20)])
-        assert crew.until(lambda: crew.server.open_connections == 1, 2)
+        assert crew.until(lambda: crew.server.open_connections == 1, 20)
         assert max(crew.overlaps(), default=0.0) < 1.0
 
 
 @pytest.mark.servers
 def test_a_leading_master_that_is_killed(crew: Crew, tmp_path: Path) -> None:
     """When a preloaded master is killed its workers deliver what they have and end; nothing is left."""
-    with gunicorn(crew, tmp_path, "sync", "--preload", "--timeout=2") as web:
+    with gunicorn(crew, tmp_path, "sync", "--preload", "--timeout=4") as web:
         works_in_workers(crew, web)
         keys = web.ask("put", "orphan", 50)[1]
         web.popen.kill()
         web.popen.wait()
 
-        assert crew.until(lambda: not web.alive(), 10), "gunicorn's workers end without their master"
+        assert crew.until(lambda: not web.alive(), 20), "gunicorn's workers end without their master"
         assert [] == held(crew)
     assert [] == left_after_the_next_start(crew)
     assert set() == crew.lacking(keys)
@@ -171,14 +173,15 @@ def test_a_leading_master_that_is_killed(crew: Crew, tmp_path: Path) -> None:
 def test_no_warning_of_forks(crew: Crew, tmp_path: Path, kind: str) -> None:
     """A preloaded master that leads gives Python no reason to warn about threads when it forks workers."""
     # As an error it would vanish: os.fork drops what its warning raises.
-    with gunicorn(crew, tmp_path, kind, "--preload", python=("-W", "always::DeprecationWarning")) as web:
+    python = "-W", "always::DeprecationWarning"
+    with gunicorn(crew, tmp_path, kind, "--preload", python=python, patient=True) as web:
         workers = web.all_say("one", "value", "load")
         for number in range(3):
             victims, crew_says = workers, ("two", "three", "one")[number]
             for victim in victims:
                 os.kill(victim, signal.SIGKILL)
 
-            assert crew.until(lambda gone=victims: not gone & web.alive(), 5)
+            assert crew.until(lambda gone=victims: not gone & web.alive(), 20)
 
             crew.server.put_flag(serve(crew_says))
             workers = web.all_say(crew_says, "value", "load")

@@ -46,7 +46,7 @@ class Idle:
         before = self.crew.control().publication
         self.crew.server.put_flag(serve("two"))
 
-        assert self.crew.until(lambda: self.crew.control().publication > before, 10)
+        assert self.crew.until(lambda: self.crew.control().publication > before, 20)
 
 
 def of_web(crew: Crew, web: WebServer, count: int) -> Idle:

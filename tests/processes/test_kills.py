@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fbshared.testing import flag
+from tests.processes.conftest import GATE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 RATE = 1000  # evaluations a second and worker
-GATE = 5.0  # seconds that a region is without a syncing leader at most
 
 # See steps.py.
 PUBLISHING = (
@@ -62,6 +62,10 @@ class Traffic:
             path = self.directory / f"record-{worker.pid}"
             self.records[worker.pid] = path
             worker.ask("start", "load", str(path), f"w{worker.pid}", self.rate)
+
+    def calls(self) -> int:
+        """How many calls returned so far, those of the worker that made the fewest."""
+        return min(len(path.read_text().splitlines()) for path in self.records.values())
 
     def finish(self) -> set[str]:
         """End the load; the users of all calls that returned, those of killed workers too."""
@@ -108,6 +112,7 @@ def test_leaders_are_killed_under_load(
     record_property("figures", figures)
 
     assert set() == lost
+    assert statistics.median(times) < 3.0
     assert max(times) < GATE
     assert len(keys) > rounds * 500
     assert rounds + 1 == len(server.connections)
@@ -119,13 +124,13 @@ def test_a_killed_follower_loses_nothing(crew: Crew, server: FeatBitServer, traf
     server.insight_delay = 0.3
     traffic.add(3)
     crew.leader()
-    time.sleep(0.5)  # something to lose
+    assert crew.until(lambda: traffic.calls() > 300, 20)  # something to lose
     for follower in crew.followers():
         crew.dismiss(follower)
     keys = traffic.finish()
 
     assert set() == crew.lacking(keys)
-    assert crew.until(lambda: len(crew.files("ring.")) <= 2, 10), crew.files()
+    assert crew.until(lambda: len(crew.files("ring.")) <= 2, 20), crew.files()
 
 
 def test_the_last_process_leaves_its_events_to_a_later_start(crew: Crew, traffic: Traffic) -> None:
@@ -133,46 +138,47 @@ def test_the_last_process_leaves_its_events_to_a_later_start(crew: Crew, traffic
     crew.server.fail_insights_forever(503)
     traffic.add(2, events_retry_interval=0.1)
     crew.leader()
-    time.sleep(0.5)
+    assert crew.until(lambda: traffic.calls() > 300, 20)
     keys = crew.recorded(traffic.records.values())
     for worker in list(crew.processes):
         crew.dismiss(worker)
     crew.server.heal_insights()
     crew.one()
 
-    assert len(keys) > 100
+    assert len(keys) > 300
     assert set() == crew.lacking(keys)
 
 
 def test_a_stopped_leader_is_replaced_and_does_no_harm(crew: Crew, server: FeatBitServer, traffic: Traffic) -> None:
     """A leader that stands still is replaced; awake again it steps down, reads nothing more and turns nothing back."""
-    stale = 1.5
+    stale = 2.5
     traffic.add(3, leader_stale_limit=stale)
     leader, epoch = crew.leader(), crew.control().epoch
     first = server.connections[-1]
+    beat, control = crew.control().beat, crew.control()
+    assert crew.until(lambda: control.beat > beat, 20, 0.001)  # its patience begins with the last heartbeat
     leader.signal(signal.SIGSTOP)
     try:
         took = crew.takeover(epoch, time.monotonic())
 
-        assert stale * 0.5 < took < stale + 2
+        assert stale * 0.4 < took < stale + GATE
 
         # Waits in the socket of the stopped one too, and must not come back from there.
         server.put_flag(flag("load", "string", ["one", "two"], serve="two"))
         for worker in crew.processes:
             if worker is not leader:
-                assert worker.ask("wait_value", "load", "two", 5.0) == "two"
+                assert worker.ask("wait_value", "load", "two", 20.0) == "two"
         word = crew.control().publication
     finally:
         leader.signal(signal.SIGCONT)
     words = []
-    control = crew.control()
-    assert crew.until(lambda: words.append(control.publication) or first.closed_at is not None, 5)
-    assert crew.until(lambda: words.append(control.publication) or not leader.ask("leads"), 5)
+    assert crew.until(lambda: words.append(control.publication) or first.closed_at is not None, 20)
+    assert crew.until(lambda: words.append(control.publication) or not leader.ask("leads"), 20)
 
     assert words == sorted(words)
     assert word <= words[0]
-    assert "two" == leader.ask("wait_value", "load", "two", 5.0)
-    assert crew.until(lambda: server.open_connections == 1, 5)
+    assert "two" == leader.ask("wait_value", "load", "two", 20.0)
+    assert crew.until(lambda: server.open_connections == 1, 20)
     assert 2 == len(server.connections)
     assert crew.leader() is not leader
     assert set() == crew.lacking(traffic.finish())
@@ -180,7 +186,7 @@ def test_a_stopped_leader_is_replaced_and_does_no_harm(crew: Crew, server: FeatB
 
 def test_an_awakening_is_no_takeover(crew: Crew, server: FeatBitServer) -> None:
     """When all processes stood still for longer than the stale limit, as in a frozen container, the leader stays."""
-    stale = 1.0
+    stale = 2.0
     crew.start(3, leader_stale_limit=stale)
     leader, control = crew.leader(), crew.control()
     epoch = control.epoch
@@ -191,7 +197,7 @@ def test_an_awakening_is_no_takeover(crew: Crew, server: FeatBitServer) -> None:
         process.signal(signal.SIGCONT)
     beat = control.beat
 
-    assert crew.until(lambda: control.beat > beat + stale / 0.05, 10)
+    assert crew.until(lambda: control.beat > beat + stale / 0.05, 30)
     assert epoch == control.epoch
     assert 1 == len(server.connections)
 
@@ -233,15 +239,15 @@ def test_a_leader_dies_at_each_step(
         since = time.monotonic()
         cause(crew, server, leader)
 
-        assert -signal.SIGKILL == leader.gone(15.0), step
+        assert -signal.SIGKILL == leader.gone(30.0), step
 
         crew.processes.remove(leader)
 
-        assert crew.takeover(epoch, since) < 15.0, step
+        assert crew.takeover(epoch, since) < 30.0, step
 
         number = int(server.flag("number")["variations"][0]["value"])
         for worker in crew.processes:
-            assert number == worker.ask("wait_value", "number", number, 5.0), step
+            assert number == worker.ask("wait_value", "number", number, 20.0), step
         traffic.add(4 - len(crew.processes))
     keys = traffic.finish()
 
@@ -267,4 +273,4 @@ def _assert_tidy(crew: Crew) -> None:
             and counts["ring."] <= 2 * living
         )
 
-    assert crew.until(tidy, 10), crew.files()
+    assert crew.until(tidy, 20), crew.files()

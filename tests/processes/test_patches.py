@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
 from fbshared.testing import flag, in_segment, rule, segment
+from tests.processes.conftest import GATE
 
 if TYPE_CHECKING:
     from fbshared.testing import FeatBitServer
     from tests.processes.conftest import Crew
 
 PATCHES = 500
+ENOUGH = 25
 
 
 def test_every_worker_sees_a_patch(crew: Crew, server: FeatBitServer) -> None:
-    """A flag that is changed at the server gives its new value in every process within two seconds, again and again."""
+    """A flag that is changed at the server gives its new value in every process, as a rule within a second."""
     workers = crew.start(4)
     crew.leader()
+    times = []
     for expected in ["two", "one"] * 5:
         before = time.monotonic()
         server.put_flag(flag("load", "string", ["one", "two"], serve=expected))
         for worker in workers:
-            worker.tell("wait_value", "load", expected, 5.0)
+            worker.tell("wait_value", "load", expected, 20.0)
 
         assert [expected] * 4 == [worker.hear() for worker in workers]
-        assert time.monotonic() - before < 2.0
+        times.append(time.monotonic() - before)
+
+    assert statistics.median(times) < 1.0
+    assert max(times) < GATE
 
 
 def test_new_and_archived_flags_reach_every_worker(crew: Crew, server: FeatBitServer) -> None:
@@ -36,11 +43,11 @@ def test_new_and_archived_flags_reach_every_worker(crew: Crew, server: FeatBitSe
 
     server.put_flag(flag("later", "number", [7, 8]))
 
-    assert [7] * 3 == [worker.ask("wait_value", "later", 7, 5.0) for worker in workers]
+    assert [7] * 3 == [worker.ask("wait_value", "later", 7, 20.0) for worker in workers]
 
     server.archive_flag("later")
 
-    assert [None] * 3 == [worker.ask("wait_value", "later", None, 5.0) for worker in workers]
+    assert [None] * 3 == [worker.ask("wait_value", "later", None, 20.0) for worker in workers]
 
 
 def _patch(number: int) -> dict[str, Any]:
@@ -59,17 +66,24 @@ def test_a_flag_and_its_segment_are_never_torn(crew: Crew, server: FeatBitServer
     for worker in workers:
         worker.ask("start", "watch")
     control = crew.control()
-    for number in range(1, PATCHES + 1):
+
+    def met() -> int:
+        return min(worker.ask("so_far").get("changes", 0) for worker in workers)
+
+    number, deadline = 0, time.monotonic() + 40
+    # They have to meet many patches to prove something, however slow the machine makes them.
+    while number < PATCHES or (met() <= ENOUGH and time.monotonic() < deadline):
+        number += 1
         published = control.publications
         server.patch(**_patch(number))
         time.sleep(0.003)
         if number % 4 == 0:  # so that they are not all published as one
-            assert crew.until(lambda: control.publications > published, 5, 0.001)  # noqa: B023 - asked at once
-    last = [f"{'in' if PATCHES & 1 else 'out'}-{PATCHES}"] * 4
+            assert crew.until(lambda: control.publications > published, 20, 0.001)  # noqa: B023 - asked at once
+    last = [f"{'in' if number & 1 else 'out'}-{number}"] * 4
 
-    assert last == [worker.ask("wait_value", "paired", last[0], 10.0, "bit-0") for worker in workers]
+    assert last == [worker.ask("wait_value", "paired", last[0], 20.0, "bit-0") for worker in workers]
 
     reports = [worker.ask("finish") for worker in workers]
 
     assert [[] for _ in workers] == [report["wrong"] for report in reports]
-    assert min(report["changes"] for report in reports) > 25, "they have to meet many patches to prove something"
+    assert min(report["changes"] for report in reports) > ENOUGH

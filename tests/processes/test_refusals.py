@@ -12,6 +12,7 @@ import pytest
 from fbshared.shm.control import DeliveryState, SyncState
 from fbshared.status import read_regions
 from fbshared.testing import flag
+from tests.processes.conftest import GATE
 
 if TYPE_CHECKING:
     from fbshared.testing import FeatBitServer
@@ -36,7 +37,7 @@ def test_a_refused_environment_starts_no_storm(crew: Crew, server: FeatBitServer
     assert not server.wait_for(lambda s: len(s.connections) > 1, 2.0)
     epoch = control.epoch
     crew.dismiss(first)
-    assert crew.until(lambda: control.epoch > epoch, 10)
+    assert crew.until(lambda: control.epoch > epoch, 20)
     assert not server.wait_for(lambda s: len(s.connections) > 1, 4.0)  # time for those who would ask again
     seen_later = [process.ask("state") for process in crew.processes]
 
@@ -44,7 +45,7 @@ def test_a_refused_environment_starts_no_storm(crew: Crew, server: FeatBitServer
     assert {"default"} == defaults
     assert ("4003" in status.stdout, "clock off" in status.stdout, 1) == (True, True, status.returncode)
     assert 1 == epoch
-    assert 20 < retry_at / 1000 - server.connections[0].accepted_at < 62
+    assert 20 < retry_at / 1000 - server.connections[0].accepted_at < 70
     assert [("OFF", 4003)] * 8 == [(kind, detail) for kind, _, detail, _ in seen_later]
     assert (SyncState.REFUSED, retry_at) == (control.sync_state, control.sync_retry_at)
     assert [1] * 4 == [log.read_text().count(cause) for cause in CAUSES]
@@ -56,27 +57,27 @@ def test_refused_events_pause_delivery_and_nothing_else(crew: Crew, server: Feat
     when FeatBit accepts again."""
     server.fail_insights_forever(status)
     crew.start(3, duty={"delivery": {"refused_pause": 1.0}})
+    began = time.monotonic()
     keys = {key for process in crew.processes for key in process.ask("put", f"user-{process.pid}", 20)}
     control = crew.control()
-    began = time.monotonic()
-    assert crew.until(lambda: control.delivery_state == DeliveryState.PAUSED, 10)
+    assert crew.until(lambda: control.delivery_state == DeliveryState.PAUSED, 20)
     server.put_flag(flag("load", "string", ["one", "two"], serve="two"))
-    during = [process.ask("wait_value", "load", "two", 10.0) for process in crew.processes]
+    during = [process.ask("wait_value", "load", "two", 20.0) for process in crew.processes]
     (region,) = read_regions()
     epoch = control.epoch
     crew.dismiss(crew.leader())
     taken_over = crew.takeover(epoch, time.monotonic())
     server.put_flag(flag("load", "string", ["one", "two"], serve="one"))
-    after = [process.ask("wait_value", "load", "one", 10.0) for process in crew.processes]
+    after = [process.ask("wait_value", "load", "one", 20.0) for process in crew.processes]
     tries, spent = len(server.insight_requests), time.monotonic() - began
 
     assert (["two"] * 3, ["one"] * 2) == (during, after)
-    assert taken_over < 10.0
+    assert taken_over < GATE
     assert (status, "paused", True) == (region.delivery_status, region.delivery_state, region.well)
     assert sum(ring.backlog_events for ring in region.rings) >= 60
     assert 0 == server.event_count
     assert 1 <= tries <= spent + 3  # one for each second of pause, and one for each leader
     server.heal_insights()
     assert set() == crew.lacking(keys)
-    assert crew.until(lambda: control.delivery_state == DeliveryState.OK, 10)
+    assert crew.until(lambda: control.delivery_state == DeliveryState.OK, 20)
     assert 0 == sum(ring.dropped for ring in read_regions()[0].rings)

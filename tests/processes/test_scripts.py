@@ -32,4 +32,4 @@ def test_scripts_beside_a_server(crew: Crew, server: FeatBitServer) -> None:
     assert set() == crew.lacking([f"script-{number}" for number in range(ROUNDS)])
     assert 1 == len(server.connections)
     assert leader == crew.leader().pid
-    assert crew.until(lambda: len(crew.files("ring.")) == 2, 15), crew.files()
+    assert crew.until(lambda: len(crew.files("ring.")) == 2, 20), crew.files()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.processes.conftest import Crew, Process
 
 HERE = Path(__file__).parent
-LONGEST_CALL = 0.5  # seconds; a busy machine may take a process off its core for so long, a network would take longer
+LONGEST_CALL = 3.0  # seconds; a busy machine may take a process off its core for so long, a network would take longer
 
 
 def _serve(value: str) -> dict[str, object]:
@@ -40,7 +40,7 @@ def _load(workers: list[Process], directory: Path) -> list[Path]:
 def _await_more(paths: list[Path]) -> None:
     """Wait until each process has evaluated many times more."""
     wanted = {path: (path.stat().st_size if path.exists() else 0) + 2000 for path in paths}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while any(not path.exists() or path.stat().st_size < size for path, size in wanted.items()):
         assert time.monotonic() < deadline, "evaluation stands still"
         time.sleep(0.01)
@@ -70,12 +70,12 @@ def test_the_server_is_down(crew: Crew, server: FeatBitServer, tmp_path: Path) -
     server.put_flag(_serve("two"))
     server.start()
 
-    assert ["two"] * 4 == [worker.ask("wait_value", "load", "two", 10.0) for worker in workers]
+    assert ["two"] * 4 == [worker.ask("wait_value", "load", "two", 20.0) for worker in workers]
 
     _finish(workers)
 
     assert set() == crew.lacking(crew.recorded(paths))
-    assert crew.until(lambda: server.open_connections == 1, 5)
+    assert crew.until(lambda: server.open_connections == 1, 20)
 
 
 def test_nobody_leads(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_nobody_leads(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None
     server.put_flag(_serve("two"))
     crew.one()
 
-    assert ["two"] * 2 == [worker.ask("wait_value", "load", "two", 10.0) for worker in workers]
+    assert ["two"] * 2 == [worker.ask("wait_value", "load", "two", 20.0) for worker in workers]
 
     _finish(workers)
 
@@ -128,7 +128,7 @@ def test_the_directory_is_removed(crew: Crew, server: FeatBitServer, tmp_path: P
     workers += crew.start(followers, role="follower") if followers else []
     paths = _load(workers, tmp_path)
     crew.leader()
-    before, identity = time.monotonic(), crew.control().identity
+    identity = crew.control().identity
     shutil.rmtree(crew.path.parent)
     values = [worker.ask("value", "load") for worker in workers]
     _await_more(paths)
@@ -142,18 +142,18 @@ def test_the_directory_is_removed(crew: Crew, server: FeatBitServer, tmp_path: P
             return False
 
     assert ["one"] * len(workers) == values
-    assert crew.until(together, 15, 0.1), crew.files()
-    assert crew.leader(15 - (time.monotonic() - before))
+    assert crew.until(together, 20, 0.1), crew.files()
+    assert crew.leader()
 
     server.put_flag(_serve("two"))
 
-    assert ["two"] * len(workers) == [worker.ask("wait_value", "load", "two", 5.0) for worker in workers]
+    assert ["two"] * len(workers) == [worker.ask("wait_value", "load", "two", 20.0) for worker in workers]
 
     _await_more(paths)
     _finish(workers)
 
     assert set() == crew.lacking(crew.recorded(paths))
-    assert crew.until(lambda: server.open_connections == 1, 5)
+    assert crew.until(lambda: server.open_connections == 1, 20)
     assert max(crew.overlaps(), default=0.0) < 1.0
 
 
@@ -171,7 +171,7 @@ def test_the_directory_cannot_be_made_again(crew: Crew, server: FeatBitServer, t
     crew.path.parent.unlink()
     server.put_flag(_serve("two"))
 
-    assert ["two"] * 2 == [worker.ask("wait_value", "load", "two", 10.0) for worker in workers]
+    assert ["two"] * 2 == [worker.ask("wait_value", "load", "two", 20.0) for worker in workers]
 
     _finish(workers)
 
@@ -218,4 +218,4 @@ def test_threads_and_signal_handlers_put_at_once(crew: Crew, tmp_path: Path, mod
     assert len(keys) > 1500
     assert (mode == "exceptions") == (report["struck"] > 200), report
     assert set() == crew.lacking(keys)
-    assert crew.until(lambda: len(crew.files("ring.")) <= 1, 10), "only the leader's is left"
+    assert crew.until(lambda: len(crew.files("ring.")) <= 1, 20), "only the leader's is left"

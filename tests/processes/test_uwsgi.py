@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import fbshared
+from tests.processes.conftest import GATE
 from tests.processes.web import HERE, held, left_after_the_next_start, running, serve, works_in_workers
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def command_of(pid: int) -> str:
 
 def test_default_options(crew: Crew, tmp_path: Path) -> None:
     """The master leads and the workers work; when it stands still one of them takes over."""
-    with uwsgi(crew, tmp_path, leader_stale_limit=1.0) as web:
+    stale = 2.0
+    with uwsgi(crew, tmp_path, leader_stale_limit=stale) as web:
         workers = works_in_workers(crew, web)
         control = crew.control()
         epoch, leader = control.epoch, control.leader_pid
@@ -63,14 +65,14 @@ def test_default_options(crew: Crew, tmp_path: Path) -> None:
         # Not killed: its workers would not outlive it.
         os.kill(leader, signal.SIGSTOP)
         try:
-            assert crew.takeover(epoch, time.monotonic()) < 1.0 + 2.0
+            assert crew.takeover(epoch, time.monotonic()) < stale + GATE
             assert control.leader_pid in workers
 
             crew.server.put_flag(serve("three"))
             web.all_say("three", "value", "load")
         finally:
             os.kill(leader, signal.SIGCONT)
-        assert crew.until(lambda: crew.server.open_connections == 1, 5)
+        assert crew.until(lambda: crew.server.open_connections == 1, 20)
         assert set() == crew.lacking(web.ask("put", "after", 20)[1])
 
 
@@ -94,7 +96,7 @@ def test_reload_and_stop(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyP
         before = works_in_workers(crew, web)
         keys = web.ask("put", "before the reload", 20)[1]
         web.popen.send_signal(signal.SIGHUP)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 40
         after: set[int] = set()
         while not after or after & before:
             assert time.monotonic() < deadline, web.log.read_text()
@@ -102,7 +104,7 @@ def test_reload_and_stop(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyP
         keys += web.ask("put", "after the reload", 20)[1]
 
         assert set() == crew.lacking(keys)
-        assert crew.until(lambda: crew.server.open_connections == 1, 10)
+        assert crew.until(lambda: crew.server.open_connections == 1, 20)
         assert max(crew.overlaps(), default=0.0) < 1.0
 
         web.stop()
@@ -115,7 +117,8 @@ def test_reload_and_stop(crew: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("lazy", [["--lazy-apps"], []], ids=["lazy", "plain"])
 def test_without_a_master(crew: Crew, tmp_path: Path, lazy: list[str]) -> None:
     """The first worker forks the others: all work, and when the leading one is killed another one takes over."""
-    with uwsgi(crew, tmp_path, *lazy, master=False, leader_stale_limit=2.0) as web:
+    stale = 2.0  # the killed one is not reaped, and so seems to live
+    with uwsgi(crew, tmp_path, *lazy, master=False, leader_stale_limit=stale) as web:
         workers = works_in_workers(crew, web)
         control = crew.control()
         epoch, leader = control.epoch, control.leader_pid
@@ -125,7 +128,7 @@ def test_without_a_master(crew: Crew, tmp_path: Path, lazy: list[str]) -> None:
         os.kill(leader, signal.SIGKILL)
         web.workers = 2
 
-        assert crew.takeover(epoch, time.monotonic()) < 5.0
+        assert crew.takeover(epoch, time.monotonic()) < stale + GATE
 
         crew.server.put_flag(serve("three"))
 
@@ -161,7 +164,7 @@ def test_recycled_workers(crew: Crew, tmp_path: Path) -> None:
 @pytest.mark.servers
 def test_harakiri(crew: Crew, tmp_path: Path) -> None:
     """A worker that uWSGI kills in the middle of a request loses no event, and its successor works."""
-    with uwsgi(crew, tmp_path, "--harakiri=1", "--lazy-apps") as web:
+    with uwsgi(crew, tmp_path, "--harakiri=3", "--lazy-apps") as web:
         web.all_say("one", "value", "load")
         path = tmp_path / "before harakiri"
         with pytest.raises(ConnectionResetError):

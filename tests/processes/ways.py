@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,10 @@ def thread(client: Any, become: Become) -> list[int]:
     forker = threading.Thread(target=run)
     forker.start()
     forker.join()
+    # A joined thread may still be there for the kernel, and would be counted at the next fork.
+    deadline = time.monotonic() + 10
+    while os.path.exists(f"/proc/self/task/{forker.native_id}") and time.monotonic() < deadline:
+        time.sleep(0.001)
     return found
 
 

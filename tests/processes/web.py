@@ -87,7 +87,7 @@ class WebServer:
         """Which process answers, and what."""
         body = json.dumps([name, arguments]).encode()
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(30)
             connection.connect(self.socket)
             connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
             answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -107,7 +107,7 @@ class WebServer:
 
     def ask_of(self, pid: int, name: str, *arguments: Any) -> Any:
         """The answer of this worker, as soon as it is the one that is asked."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             answerer, result = self.ask("if_pid", pid, name, arguments)
             if answerer == pid:
@@ -134,21 +134,21 @@ class WebServer:
             workers = self.alive() - {self.popen.pid}
             return len(workers) == self.workers and workers <= answered
 
-        assert until(settled, 20), self.log.read_text()
+        assert until(settled, 30), self.log.read_text()
 
-    def stop(self, seconds: float = 20.0) -> int:
+    def stop(self, seconds: float = 30.0) -> int:
         """Ask it to end as a service manager does; its exit code. No process is left."""
         self.popen.terminate()
         code = self.popen.wait(seconds)
 
-        assert until(lambda: not self.alive(), 5), self.alive()
+        assert until(lambda: not self.alive(), 20), self.alive()
 
         return code
 
     def all_say(self, expected: Any, name: str, *arguments: Any, but: int = 0) -> set[int]:
         """The workers, as soon as each of them has given this answer to its latest request."""
         answers: dict[int, Any] = {}
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while list(answers.values()) != [expected] * self.workers:
             assert time.monotonic() < deadline, (answers, self.log.read_text())
             try:
@@ -218,7 +218,7 @@ def left_after_the_next_start(crew: Crew) -> list[str]:
         rings, locks, snapshots = kinds.pop("ring", 0), kinds.pop("leader", 0), kinds.pop("snapshot", 0)
         return rings == 1 and locks <= 2 and snapshots <= 3 and kinds == {"control": 1, "bell": 1}
 
-    found = [] if until(small, 10) else crew.files()
+    found = [] if until(small, 20) else crew.files()
     crew.leave(later)
     return found
 

@@ -136,7 +136,7 @@ def listen_badly(kind: str) -> None:
 
 
 @command
-def heard(what: str, count: int = 0, seconds: float = 10.0) -> list[Any]:
+def heard(what: str, count: int = 0, seconds: float = 20.0) -> list[Any]:
     """What listeners were told, as soon as that is so much, or after this time."""
     deadline = time.monotonic() + seconds
     while len(Here.ears.heard[what]) < count and time.monotonic() < deadline:
@@ -145,7 +145,7 @@ def heard(what: str, count: int = 0, seconds: float = 10.0) -> list[Any]:
 
 
 @command
-def wait_heard(what: str, last: Any, seconds: float = 10.0) -> list[Any]:
+def wait_heard(what: str, last: Any, seconds: float = 20.0) -> list[Any]:
     """What listeners were told, as soon as the last of it is this, or after this time."""
     deadline = time.monotonic() + seconds
     while Here.ears.heard[what][-1:] != [last] and time.monotonic() < deadline:
@@ -196,6 +196,12 @@ def threads() -> int:
 
 
 @command
+def watchers() -> int:
+    """How many threads call listeners."""
+    return sum(thread.name == "fbshared-watcher" for thread in threading.enumerate())
+
+
+@command
 def arm(step: str) -> None:
     """Die at this step of leading."""
     import steps  # beside this file
@@ -212,6 +218,14 @@ def hurry() -> None:
 
 
 @command
+def give_way(polls: int) -> None:
+    """Leave a free lead to better candidates for this long, however slow the machine makes them."""
+    from fbshared.leader import duty
+
+    duty._CHANCES = polls
+
+
+@command
 def allow_rings(count: int) -> None:
     """Let a region have no more rings than this, as this process and its children see it."""
     from fbshared.shm import region
@@ -224,6 +238,12 @@ def start(loop: str, *arguments: Any) -> None:
     made = LOOPS[loop](*arguments)
     Here.running.append(made)
     made.start()
+
+
+@command
+def so_far() -> dict[str, Any]:
+    """What the loop that was started last would have to tell now."""
+    return Here.running[-1].report
 
 
 @command
@@ -481,6 +501,8 @@ def _say(stream: Any, what: Any) -> None:
 
 def client_of(settings: dict[str, Any]) -> FBClient:
     """The client that a test's settings describe."""
+    if settings.get("patient"):
+        be_patient()
     urls = settings["secret"], settings["event_url"], settings["streaming_url"]
     options = dict(settings.get("options", {}))
     duty = options.pop("duty", {})  # what only tests set
@@ -498,6 +520,14 @@ def client_of(settings: dict[str, Any]) -> FBClient:
 def changed(settings: "DutySettings", delivery: dict[str, Any] | None = None, **duty: Any) -> "DutySettings":
     """A leader's settings with what only tests set."""
     return replace(settings, delivery=replace(settings.delivery, **(delivery or {})), **duty)
+
+
+def be_patient() -> None:
+    """Let a fork wait for the library's threads however long a busy machine keeps them from ending."""
+    from fbshared import watcher
+    from fbshared.leader import duty
+
+    duty._PAUSE_LIMIT = watcher._PAUSE_LIMIT = 20.0
 
 
 def be_of_layout(number: int) -> None:
@@ -526,4 +556,4 @@ if __name__ == "__main__":
         be_of_layout(Here.settings["layout"])
     Here.client = client_of(Here.settings)
     serve()
-    Here.client.stop(3.0)
+    Here.client.stop(10.0)
