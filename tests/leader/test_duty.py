@@ -588,7 +588,11 @@ def test_sync_is_interrupted_since_the_takeover(server: FeatBitServer, region: R
     post = Post(region, settings_for(server), (Dataset.of([]), True))
     post.duty.start()
 
-    assert eventually(lambda: region.control.sync_error == SyncError.HANDSHAKE)
+    def shown() -> bool:
+        control = region.control
+        return control.sync_error == SyncError.HANDSHAKE and control.sync_state != SyncState.OK
+
+    assert eventually(shown)
 
     state, since = region.control.sync_state, region.control.sync_since
     post.duty.stop(time.monotonic() + 10)

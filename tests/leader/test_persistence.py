@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fbshared.core.model import Dataset, Item
+from fbshared.leader import persistence
 from fbshared.leader.persistence import Persistence
 from fbshared.leader.wake import Wake
 from fbshared.shm import files
@@ -185,8 +186,9 @@ def test_many_patches_are_few_writes(make: Make, monkeypatch: pytest.MonkeyPatch
     assert all(options == {"durable": True} for options in writes)
 
 
-def test_the_end_writes_what_is_left(make: Make) -> None:
+def test_the_end_writes_what_is_left(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change shortly before a pause or the end is not lost, unless another write has only just been."""
+    monkeypatch.setattr(persistence, "_LAST", 60.0)
     keeper = make(pause=3600)
     keeper.kept.offer(Dataset.of([]))
     keeper.start()
@@ -198,7 +200,7 @@ def test_the_end_writes_what_is_left(make: Make) -> None:
     assert restored is not None
     assert {} == restored.dataset.flags
 
-    time.sleep(0.5)
+    monkeypatch.setattr(persistence, "_LAST", 0.0)
     keeper.start()
     keeper.end()
     assert (DATA, CURRENT_AT) == keeper.kept.load()
