@@ -164,7 +164,7 @@ def test_the_websocket_may_differ(
 
     client = connect(front, websocket=websocket)
     assert client.initialize
-    assert SyncState.OK == control_of(client).sync_state
+    assert eventually(lambda: control_of(client).sync_state == SyncState.OK)
 
 
 @pytest.mark.parametrize("field", ["ca_certs", "cert_file"])
@@ -274,9 +274,9 @@ def test_the_wrong_login(connect: Connect, server: FeatBitServer, front: TLSFron
             ca_certs=certificates.ca, http_proxy=f"http://127.0.0.1:{proxy.port}", http_proxy_auth=("ada", "wrong")
         )
         client = connect(front, start_wait=0, sync="streaming", http=http)
-        assert eventually(lambda: control_of(client).sync_error == SyncError.PROXY)
+        assert eventually(lambda: control_of(client).sync_state == SyncState.INTERRUPTED)
 
-        assert 407 == control_of(client).sync_detail
+        assert (SyncError.PROXY, 407) == (control_of(client).sync_error, control_of(client).sync_detail)
         client.stop()
         assert [] == proxy.passed
 
@@ -313,14 +313,14 @@ def test_a_poll_that_hangs(connect: Connect) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         begun = time.monotonic()
-        client = connect(start_wait=0.3, sync="polling", polling_url=url, http=HTTPConfig(read_timeout=4.0))
+        client = connect(start_wait=0.3, sync="polling", polling_url=url, http=HTTPConfig(read_timeout=30.0))
         mute.settimeout(10)
         peer, _ = mute.accept()
         client.stop(0.5)
         took = time.monotonic() - begun
         peer.close()
 
-    assert took < 3.0
+    assert took < 15.0
 
 
 # What the extra brings

@@ -118,7 +118,8 @@ def test_a_broken_file(make: Make, file: Path, caplog: pytest.LogCaptureFixture)
         if content is None:
             file.unlink()
         else:
-            file.write_bytes(content)
+            file.with_name("new").write_bytes(content)
+            file.with_name("new").replace(file)  # at once, or it might be read half written
 
         assert eventually(lambda: state(client) == SyncState.INTERRUPTED)
         control = client._member.region.control

@@ -190,7 +190,7 @@ def test_answers_can_be_late(server: FeatBitServer, post: Post) -> None:
     with pytest.raises(requests.ReadTimeout):
         requests.post(url, json=[EVENT], headers=headers, timeout=0.2)
 
-    assert 1 == server.event_count
+    assert server.wait_for(lambda s: s.event_count == 1)
     server.heal_insights()
     assert 200 == post().status_code
 
