@@ -343,6 +343,7 @@ def test_waiting_for_data(server: FeatBitServer, make: Make) -> None:
     assert "client not ready" == client.get_all_latest_flag_variations(USER).reason
     assert not client.is_flag_known("on")
     assert 5 == client.variation("on", USER, 5)
+    assert server.wait_for(lambda s: s.connections and s.connections[0].cursors)
     server.send_raw(server.message())
 
     assert eventually(lambda: client.initialize)
