@@ -141,7 +141,7 @@ def test_the_readme_has_two_commands_of_one_line() -> None:
     demo, tests = readme_commands()
 
     assert demo.endswith("fbshared demo")
-    assert tests.endswith("-m pytest")
+    assert tests.endswith("-m pytest -n 4")
 
 
 @pytest.mark.parametrize(

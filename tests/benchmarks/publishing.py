@@ -33,6 +33,8 @@ def measure(options: Options) -> Report:
     sizes = (100, 300) if options.quick else (100, 1_000, 10_000)
     smallest = 0.0
     for flags in sizes:
+        if not options.wants(f"publishing: {PUBLISH}, {flags:,} flags"):
+            continue
         for work, contenders in _samples(flags, rounds).items():
             for contender, samples in contenders.items():
                 row = Row.of("publishing", f"{work}, {flags:,} flags", contender, "us", samples)
