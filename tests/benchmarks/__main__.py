@@ -4,7 +4,8 @@ It prints a table: for each piece of work and each contender the median of all r
 percentile, how many times better than fb-python-sdk that is, for fbshared also how many times the sum of the
 unavoidable operations (see ``limits``), and whether a goal was met. Compare ratios: they hold between machines, times
 do not. SDKs that are not installed are left out and named; ``pip install -e . --group bench`` installs them all. It
-takes some ten minutes. Choose a quiet machine: on a busy one the percentiles lie far apart; the last line tells the load.
+takes some ten minutes. Choose a quiet machine: on a busy one the percentiles lie far apart; the last line tells the
+load.
 
 For the README, of one run:
 
