@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -171,8 +171,8 @@ class Member:
             return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
         return self._damaged(self.view.word, "the file is gone")
 
-    def all_flags(self) -> dict[str, CompiledFlag]:
-        """Every flag of one publication, by key; damaged ones are left out."""
+    def all_flags(self) -> Mapping[str, CompiledFlag]:
+        """Every flag of one publication, by key, not to be changed; damaged ones are left out."""
         for number in range(_TRIES):
             view = self._beside() if number else self.refresh()
             try:
@@ -182,9 +182,11 @@ class Member:
             except (CorruptError, OSError) as error:
                 self._damaged(view.word, str(error))
                 break
-            for key, flag in flags.items():
-                if isinstance(flag, Damaged):
-                    self._damaged(view.word, f"flag {key!r}")
+            damaged = [key for key, flag in flags.items() if flag.__class__ is Damaged]
+            for key in damaged:
+                self._damaged(view.word, f"flag {key!r}")
+            if not damaged:
+                return flags  # type: ignore[return-value]  # mypy does not know the comparison
             return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
         return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
 
