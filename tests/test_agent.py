@@ -6,8 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from fbshared import Config, FBClient
 from fbshared.status import read_regions
 from fbshared.testing import FeatBitServer, bootstrap, flag
+from tests.waiting import eventually
 
 USER = {"key": "anna", "name": "Anna"}
 
@@ -48,15 +48,6 @@ def environment_of(server: FeatBitServer) -> dict[str, str]:
         "FBSHARED_EVENT_URL": server.event_url,
         "FBSHARED_STREAMING_URL": server.streaming_url,
     }
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def follower(server: FeatBitServer) -> FBClient:

@@ -16,6 +16,7 @@ from fbshared import AllFlagStates, Config, ConfigError, EvalDetail, FBClient, R
 from fbshared.shm.control import RETIRED
 from fbshared.shm.region import snapshot_name
 from fbshared.testing import FeatBitServer, bootstrap, condition, flag, in_segment, rule, segment, segment_id
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada", "age": 36}
 DATA = bootstrap(
@@ -62,15 +63,6 @@ def make(server: FeatBitServer) -> Iterator[Make]:
 @pytest.fixture
 def client(make: Make) -> FBClient:
     return make()
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def failures(client: FBClient) -> int:

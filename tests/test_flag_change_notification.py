@@ -18,6 +18,7 @@ from fbshared.shm.snapshot import Snapshot
 from fbshared.testing import FeatBitServer, bootstrap, flag, in_segment, rule, segment
 from fbshared.view import View
 from tests.chain import IDENTITY, Chain
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 DATA = bootstrap(
@@ -40,15 +41,6 @@ class Notices(FlagChangedListener):
     def on_flag_change(self, notice: FlagChangedNotice) -> None:
         self.keys.append(notice.flag_key)
         self._does(notice.flag_key)
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @pytest.fixture

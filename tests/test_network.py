@@ -17,6 +17,7 @@ from fbshared.network import _told, http_options, websocket_options
 from fbshared.shm.control import Control, DeliveryState, SyncError, SyncState, Transport
 from fbshared.testing import FeatBitServer, bootstrap, flag
 from tests.relays import ConnectProxy, SocksProxy, TLSFront
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 LOGIN = ("ada", "p@ss:word/")
@@ -83,15 +84,6 @@ Connect = Callable[..., FBClient]
 
 def control_of(client: FBClient) -> Control:
     return client._member.region.control
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 15.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def assert_all_works(client: FBClient, server: FeatBitServer, transport: Transport = Transport.STREAMING) -> None:

@@ -16,6 +16,7 @@ from fbshared.shm.control import SyncError, SyncState
 from fbshared.sources import FileWatch, Sink, Stop
 from fbshared.status import read_regions
 from fbshared.testing import FeatBitServer, bootstrap, flag, segment
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 Make = Callable[..., FBClient]
@@ -26,15 +27,6 @@ def write(path: Path, *flags: Any, **more: Any) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(bootstrap(list(flags), **more)))
     fresh.replace(path)
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 @pytest.fixture

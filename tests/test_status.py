@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from fbshared.shm.region import Region, process_start
 from fbshared.shm.ring import CHUNK, FOLLOWER, MAY_LEAD, birth
 from fbshared.status import RegionStatus, read_regions
 from fbshared.testing import FeatBitServer, bootstrap, flag, segment
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 
@@ -42,15 +43,6 @@ def client(server: FeatBitServer) -> Iterator[FBClient]:
 def only() -> RegionStatus:
     (status,) = read_regions()
     return status
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def owner_lock_is_held(path: str) -> bool:

@@ -13,6 +13,7 @@ from fbshared.shm.control import CONTROL_SIZE, Control, SyncError, SyncState, bi
 from fbshared.status_types import ErrorTrack
 from fbshared.testing import FeatBitServer, bootstrap, flag
 from fbshared.update_status import NOBODY_LEADS, DataUpdateStatusProvider
+from tests.waiting import eventually
 
 BORN, SINCE = 1_000, 2_000
 
@@ -154,15 +155,6 @@ def test_no_thread_for_asking(shown: Shown) -> None:
 
 
 # With a server
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 @pytest.fixture

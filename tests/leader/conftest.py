@@ -1,6 +1,5 @@
 """A region, a server, and patience."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from fbshared.leader.wake import Wake
 from fbshared.shm.region import Region
 from fbshared.testing import FeatBitServer, bootstrap, flag, segment
+from tests import waiting
 
 DATA = bootstrap(
     [flag("dark-mode", updated_at=1_700_000_000_000), flag("old", archived=True, updated_at=1_700_000_001_000)],
@@ -39,13 +39,4 @@ def halt() -> Iterator[Wake]:
 @pytest.fixture
 def eventually() -> Callable[..., bool]:
     """Whether something comes true in time."""
-
-    def wait(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-        deadline = time.monotonic() + timeout
-        while not predicate():
-            if time.monotonic() >= deadline:
-                return False
-            time.sleep(0.005)
-        return True
-
-    return wait
+    return waiting.eventually

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from openfeature.provider import ProviderStatus
 from fbshared import Config
 from fbshared.openfeature import FeatBitProvider
 from fbshared.testing import FeatBitServer, bootstrap, condition, flag, in_segment, rule, segment
+from tests.waiting import eventually
 
 Raw = dict[str, Any]
 KEY = "5c3d8535-f81a-4478-a6d3-afaa4d51199e"
@@ -129,15 +129,6 @@ def provider(config: Config) -> FeatBitProvider:
 @pytest.fixture
 def client(provider: FeatBitProvider) -> OpenFeatureClient:
     return api.get_client()
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def has_status(client: OpenFeatureClient, status: ProviderStatus, timeout: float = 10.0) -> bool:

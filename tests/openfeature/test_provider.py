@@ -22,7 +22,8 @@ from openfeature.track import TrackingEventDetails
 from fbshared import Config, ConfigError, FBClient
 from fbshared.openfeature import FeatBitProvider
 from fbshared.testing import FeatBitServer, segment
-from tests.openfeature.conftest import eventually, has_status
+from tests.openfeature.conftest import has_status
+from tests.waiting import eventually
 
 ADA = EvaluationContext("ada")
 

@@ -35,7 +35,8 @@ from pytest_bdd import given, parsers, scenarios, then, when
 from fbshared import Config
 from fbshared.openfeature import FeatBitProvider
 from fbshared.testing import FeatBitServer
-from tests.openfeature.conftest import eventually, has_status
+from tests.openfeature.conftest import has_status
+from tests.waiting import eventually
 
 scenarios("features")
 if os.environ.get("FBSHARED_TEST_GHERKIN"):
