@@ -113,10 +113,6 @@ class MappedFile:
             allocate(self.fd, self.size, size - self.size)
         self.size = os.fstat(self.fd).st_size
 
-    def unlinked(self) -> bool:
-        """Whether the file has no name any more."""
-        return os.fstat(self.fd).st_nlink == 0
-
     def __del__(self) -> None:
         self.close()
 
