@@ -1,4 +1,4 @@
-"""A process's membership in one region: what it sees, where its events go, and its duty.
+"""A process's membership in one region: beside what it reads there, where its events go, and its duty.
 
 All clients of one environment in a process share a member. A forked child gets a member of its own, which begins
 with what its parent had seen; the child is noticed by its empty ``ForkCell``, hooks or not.
@@ -9,22 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fbshared.core.evaluation import CompiledFlag
-from fbshared.errors import CorruptError
+from fbshared.reader import Reader
 from fbshared.shm.bell import ring_bell
-from fbshared.shm.control import PUBLICATION, RETIRED
 from fbshared.shm.forked import ForkCell
 from fbshared.shm.outbox import Outbox, SilentOutbox
 from fbshared.shm.region import OwnRing, Region, ring_name
 from fbshared.shm.ring import chunks_for
 from fbshared.standby import Standby
 from fbshared.uwsgi import before_the_forks, why_no_threads
-from fbshared.view import Damaged, Turn, View
+from fbshared.view import View
 from fbshared.watcher import watcher
 
 if TYPE_CHECKING:
@@ -35,7 +33,6 @@ __all__ = ["Member", "MemberSettings", "members"]
 
 log = logging.getLogger("fbshared")
 
-_TRIES = 5
 _REJOIN_PAUSE = 0.5
 _TURN_PAUSE = 0.001
 
@@ -60,16 +57,12 @@ members: dict[tuple[int, str, str], Member] = {}  # of this process, and of thos
 _left_behind: list[object] = []
 
 
-class Member:
+class Member(Reader):
     """The membership of this process.
 
     Attributes:
         cell: ``cell[0]`` is 0 in a process that was forked from this member's.
-        words: the control page's words; ``words[PUBLICATION]`` tells whether ``view`` is current.
-        view: what this process evaluates.
     """
-
-    view: View
 
     def __init__(self, settings: MemberSettings, parent: Member | None = None) -> None:
         self.settings = settings
@@ -77,36 +70,35 @@ class Member:
         self.cell = self._cell.words
         self._usable = True
         try:
-            self.region = Region(settings.root, settings.digest)
+            region = Region(settings.root, settings.digest)
         except OSError:
             if parent is None:
                 raise
             # The parent's pages are mapped here too: evaluation goes on from them.
-            self.region, self._usable = parent.region, False
-        self.words = self.region.control.words
-        self.view = View() if parent is None else parent.view
-        if parent is not None and self.region.identity != parent.region.identity:
-            self.view = parent.view.detached()
-        elif parent is not None and self._usable and self.view.word:
-            # Not through the parent's region: that would stay mapped, and so would its parent's, and so on.
-            self.view = self.view.reopened(partial(self.region.snapshot, self.view.word))
+            region, self._usable = parent.region, False
+        super().__init__(region, View() if parent is None else self._inherited(parent, region))
         kind = SilentOutbox if settings.silent else Outbox
         self.outbox = kind(self._new_ring, self._count_lost)
         self.users: set[int] = set()
         self.closed = False
-        self._rejected = 0
-        self._seen_beside = 0
+        self._dropped = False
         self._births: dict[str, None] = {}
         self._move_at = 0.0
-        self._turns: list[Turn] = []
-        self._turns.append(Turn(self._turns))
-        self._told: set[str] = set()
         self._duty: Duty | None = None
         self._standby: Standby | None = None
         self._first_duty: dict[None, Duty] = {}
         self.outbox.prepare()
         if self.region.retired and self._usable:
             self._move(None)  # an unused region, removed while this process opened it
+
+    def _inherited(self, parent: Member, region: Region) -> View:
+        view = parent.view
+        if region.identity != parent.region.identity:
+            return view.detached()
+        if self._usable and view.word:
+            # Not through the parent's region: that would stay mapped, and so would its parent's, and so on.
+            return view.reopened(partial(region.snapshot, view.word))
+        return view
 
     @property
     def leads(self) -> bool:
@@ -145,55 +137,6 @@ class Member:
         may_lead = self.settings.duty is not None and not why_no_threads()
         return not may_lead and self.region.control.leader_pid == 0 and before_the_forks()
 
-    def refresh(self) -> View:
-        """Adopt the newest publication if there is one. Never waits: where another thread is at it, the former
-        view is as good."""
-        try:
-            turn = self._turns.pop()
-        except IndexError:
-            # A thread that has looked beside must not see less in its next call.
-            return self.view if self.view.word >= self._seen_beside else self._beside()
-        try:
-            return self._refresh()
-        finally:
-            self._turns.append(turn)
-
-    def load(self, key: str) -> CompiledFlag | Damaged | None:
-        """A flag that this process uses for the first time."""
-        for number in range(_TRIES):
-            view = self._beside() if number else self.refresh()
-            try:
-                flag = view.flags[key] if key in view.flags else view.load(key)
-            except FileNotFoundError:
-                continue
-            except (CorruptError, OSError) as error:
-                return self._damaged(view.word, str(error))
-            return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
-        return self._damaged(self.view.word, "the file is gone")
-
-    def all_flags(self) -> Mapping[str, CompiledFlag]:
-        """Every flag of one publication, by key, not to be changed; damaged ones are left out."""
-        for number in range(_TRIES):
-            view = self._beside() if number else self.refresh()
-            try:
-                flags = view.all()
-            except FileNotFoundError:
-                continue
-            except (CorruptError, OSError) as error:
-                self._damaged(view.word, str(error))
-                break
-            damaged = [key for key, flag in flags.items() if flag.__class__ is Damaged]
-            for key in damaged:
-                self._damaged(view.word, f"flag {key!r}")
-            if not damaged:
-                return flags  # type: ignore[return-value]  # mypy does not know the comparison
-            return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
-        return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
-
-    def report(self, word: int, what: str) -> None:
-        """Say that a publication cannot be read: counted, logged once, and the leader publishes again."""
-        self._damaged(word, what)
-
     def flush(self, timeout: float) -> bool:
         """Ask for delivery now; whether all that this process has put before is delivered within ``timeout``."""
         marks = [(ring, ring.head) for ring in list(self.outbox.rings.values())]
@@ -227,13 +170,14 @@ class Member:
                 self._duty = self._new_duty(None)  # the last one out, before it ever stood for the lead
         if self._duty is not None:
             self._duty.stop(deadline)
-        for turn in self._turns:
-            turn.end()
-        self._turns = []
+        self._end_turns()
         self.region.close()
 
     def drop(self) -> None:
-        """In a forked child: let go of what belongs to the parent."""
+        """In a forked child: let go of what belongs to the parent, once."""
+        if self._dropped:
+            return
+        self._dropped = True
         if self._duty is not None:
             self._duty.drop()
             if self._duty.leadership is not None:
@@ -243,62 +187,11 @@ class Member:
         for key, member in list(members.items()):
             if member is self:
                 del members[key]
-        for turn in self._turns:
-            turn.end()
+        self._end_turns()
         self.outbox.drop()
         self.region.close()
         # Before Python 3.13 the mapped page has a descriptor of its own, whose number may be another file's by now.
         _left_behind.append(self.region.control)
-
-    def _refresh(self) -> View:
-        for _ in range(_TRIES):
-            view = self.view
-            word: int = self.words[PUBLICATION]
-            if word == RETIRED:
-                self._follow_the_others()
-                return self.view
-            if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
-                return view
-            region = self.region
-            try:
-                snapshot = region.snapshot(word)
-            except FileNotFoundError:
-                continue
-            except (CorruptError, OSError) as error:
-                self._rejected = word
-                self._damaged(word, str(error))
-                return view
-            self.view = view.successor(word, region.identity, snapshot, partial(region.snapshot, word))
-            return self.view
-        if self.words[PUBLICATION] == word:
-            self._rejected = word  # no file for it: not looked for again on every call
-            self._damaged(word, "the file is gone")
-        return self.view
-
-    def _beside(self) -> View:
-        """The newest publication without adopting it: another thread may be at that, and the file of the former
-        view, which it would see meanwhile, is gone."""
-        view, region, word = self.view, self.region, self.words[PUBLICATION]
-        if word in (0, RETIRED, self._rejected) or (word <= view.word and view.identity == region.identity):
-            return view
-        opened = partial(region.snapshot, word)
-        try:
-            newest = view.successor(word, region.identity, opened(), opened)
-            self._seen_beside = max(self._seen_beside, word)
-            return newest
-        except (CorruptError, OSError):
-            return view
-
-    def _damaged(self, word: int, what: str) -> Damaged:
-        """Count it, log it once, and ask the leader to publish again."""
-        control = self.region.control
-        if word and control.publication == word and control.damaged != word:
-            control.damaged = word
-            control.items_broken += 1
-        if what not in self._told and len(self._told) < 100:
-            self._told.add(what)
-            log.warning("shared data cannot be read and is not used: %s", what)
-        return Damaged()
 
     def _new_ring(self) -> OwnRing:
         if not self._usable:
@@ -341,7 +234,6 @@ class Member:
         """In the duty's thread: the region is gone, meet the others in the new one."""
         while not self.closed and self.cell[0]:
             try:
-                # A refresh that began in the old region must not end in the new one.
                 turn = self._turns.pop()
             except IndexError:
                 time.sleep(_TURN_PAUSE)
@@ -361,10 +253,10 @@ class Member:
         if self.closed:  # meanwhile: only the former duty was stopped
             self._duty.stop(time.monotonic())
 
-    def _follow_the_others(self) -> None:
+    def _retired(self) -> None:
         """The region is given up. The duty's thread moves, or this one where there is none."""
         if self.settings.duty is not None and self._usable:
-            if self._duty is None or not self._duty.runs:
+            if self._duty is None or not self._duty.thread.runs:
                 self.run()
         elif time.monotonic() >= self._move_at:
             self._move_at = time.monotonic() + _REJOIN_PAUSE
@@ -382,11 +274,8 @@ class Member:
             return False
         self._told.discard("rejoin")
         old = self.region
-        self.region, self._usable = region, True
-        # The view first: a word of the new region must not be compared with one of the old.
-        self.view = self.view.detached()
-        self._rejected = self._seen_beside = 0
-        self.words = region.control.words
+        self._usable = True
+        self._read_on_in(region)
         self.outbox.try_again()
         if duty is not None:
             duty.rescue(self.outbox.put_record)

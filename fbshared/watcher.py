@@ -9,19 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
-from fbshared import afterwards, uwsgi
-from fbshared.shm.forked import ForkCell
+from fbshared import pausing, uwsgi
+from fbshared.pausing import PausingThread, around_forks
 
 __all__ = ["Watched", "Watcher", "watcher"]
 
 log = logging.getLogger("fbshared")
 
 POLL = 0.1  # seconds between two looks
-_PAUSE_LIMIT = 0.5  # seconds that a fork waits at most
 
 
 class Watched(Protocol):
@@ -42,22 +40,25 @@ class Watched(Protocol):
 
 
 class Watcher:
-    """Lets everybody who is wanted look, again and again."""
+    """Lets everybody who is wanted look, again and again.
+
+    Attributes:
+        thread: where they look.
+    """
 
     def __init__(self) -> None:
-        self._cell = ForkCell()
         self._mutex = threading.RLock()  # a signal handler that forks may come back here
         self._halt = threading.Event()
         self._watched: tuple[Watched, ...] = ()
-        self._pauses = 0
-        self._going = False  # whether the thread has not decided to end
-        self._thread: threading.Thread | None = None
         self._told: set[str] = set()
+        self.thread = PausingThread(
+            "fbshared-watcher", self._halt, self._look_round, self._cannot, patience=self._patience
+        )
 
     @property
     def here(self) -> bool:
         """Whether this is the process that made it."""
-        return bool(self._cell.words[0])
+        return self.thread.here
 
     def settle(self, watched: Watched) -> None:
         """Let somebody look from now on, or no more."""
@@ -65,73 +66,30 @@ class Watcher:
             others = tuple(other for other in self._watched if other is not watched)
             # Asked in here: another thread may have changed its mind meanwhile.
             self._watched = (*others, watched) if watched.wanted else others
-            self._start()
+            if not self._watched:
+                self.thread.rest()
+            elif trouble := uwsgi.why_no_threads():
+                self._cannot(trouble)
+            else:
+                _prepare_forks()
+                self.thread.start()
 
     def wait_until_idle(self, deadline: float) -> None:
         """Wait until nobody is called any more, if nobody is wanted, until ``deadline`` on the monotonic clock."""
-        thread = self._thread
-        if not self._watched and thread is not None and thread is not threading.current_thread():
-            thread.join(max(deadline - time.monotonic(), 0.0))
-
-    def pause(self) -> None:
-        """Before a fork: bring the thread to its end, for half a second at most if nobody needs more."""
-        with self._mutex:
-            self._pauses += 1
-            self._halt.set()
-            thread = self._thread
-        deadline = time.monotonic() + max([_PAUSE_LIMIT, *(watched.patience for watched in self._watched)])
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(deadline - time.monotonic(), 0.0))
-            afterwards.wait_until_gone(thread, deadline)
-
-    def resume(self) -> None:
-        """After the fork, in the parent: go on."""
-        with self._mutex:
-            self._pauses = max(self._pauses - 1, 0)
-            self._start()
+        if not self._watched:
+            self.thread.wait(deadline)
 
     def halted(self) -> bool:
         """Whether the thread should come to its end."""
         return self._halt.is_set() or not self.here
 
-    def _start(self) -> None:
-        """Run if somebody is wanted, and end if nobody is; the caller has the mutex."""
-        if self._pauses:
-            return
-        if not self._watched:
-            self._halt.set()
-            return
-        if trouble := uwsgi.why_no_threads():
-            self._tell(f"listeners are not called in this process: {trouble}")
-            return
-        self._halt.clear()
-        if self._going:
-            return  # a pause did not last until its end
-        _prepare_forks()
-        thread = threading.Thread(target=self._run, name="fbshared-watcher", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            self._tell(f"listeners are not called in this process: {error}")
-            return
-        self._thread, self._going = thread, True
+    def _patience(self) -> float:
+        return max([pausing.PAUSE_LIMIT, *(watched.patience for watched in self._watched)])
 
-    def _run(self) -> None:
-        try:
-            while self._goes_on():
-                for watched in self._watched:
-                    self._look(watched)
-                self._halt.wait(POLL)
-        except BaseException:
-            self._going = False
-            raise
-
-    def _goes_on(self) -> bool:
-        if not self.here:  # a listener forked: whoever held the mutex is not in this process
-            return False
-        with self._mutex:
-            self._going = not self._halt.is_set()
-            return self._going
+    def _look_round(self) -> None:
+        for watched in self._watched:
+            self._look(watched)
+        self._halt.wait(POLL)
 
     def _look(self, watched: Watched) -> None:
         try:
@@ -139,6 +97,9 @@ class Watcher:
                 watched.look(self.halted)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are looked for
             self._tell(f"looking for changes failed, trying on: {type(error).__name__}")
+
+    def _cannot(self, trouble: object) -> None:
+        self._tell(f"listeners are not called in this process: {trouble}")
 
     def _tell(self, trouble: str) -> None:
         if trouble not in self._told:
@@ -165,21 +126,4 @@ def _prepare_forks() -> None:
     so that this thread, which may call into all of that, pauses first."""
     if not _hooked:
         _hooked.append(True)
-        afterwards.around_forks(_before_fork, _after_fork, _in_child)
-        uwsgi.around_forks_in_c(_before_fork, _after_fork)
-
-
-def _before_fork() -> None:
-    for made in list(_watchers.values()):
-        if made.here:
-            made.pause()
-
-
-def _after_fork() -> None:
-    for made in list(_watchers.values()):
-        if made.here:
-            made.resume()
-
-
-def _in_child() -> None:
-    _watchers.clear()
+        around_forks(lambda: [made.thread for made in list(_watchers.values())], _watchers.clear)

@@ -20,9 +20,10 @@ from fbshared.member import Member, MemberSettings
 from fbshared.members import join, own_rings
 from fbshared.shm.control import RETIRED
 from fbshared.shm.publisher import Publisher
-from fbshared.shm.region import Region, snapshot_name
+from fbshared.shm.region import Region
 from fbshared.testing import flag
-from fbshared.view import Damaged, View
+from fbshared.view import Damaged
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 
@@ -47,15 +48,6 @@ def member(settings: MemberSettings) -> Iterator[Member]:
 @pytest.fixture
 def publisher(member: Member) -> Publisher:
     return Publisher(member.region, 1)
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.005)
-    return True
 
 
 def value(found: object) -> object:
@@ -121,100 +113,6 @@ def test_many_threads_join_one(settings: MemberSettings) -> None:
     assert {join(settings)} == {each for each in found if not each.closed}
     assert 8 == len(found)
     join(settings).close(time.monotonic())
-
-
-def test_publications(member: Member, publisher: Publisher) -> None:
-    """The newest is adopted, with one look each; a word that goes back is not."""
-    assert not member.refresh().ready
-    word = publisher.publish(data("a"), synced=True)
-    view = member.refresh()
-    assert (word, True) == (view.word, view.ready)
-    assert view is member.refresh()
-    assert value(member.load("a")) is True
-    newer = publisher.publish(data("a", enabled=False), synced=True)
-    assert value(member.refresh().flags["a"]) is False
-
-    member.region.control.publication = word
-    assert newer == member.refresh().word
-
-
-def test_a_file_that_is_gone(member: Member, publisher: Publisher) -> None:
-    """A publication without a file is reported once, and the former state stays until there is another."""
-    publisher.publish(data("a"), synced=True)
-    member.load("a")
-    word = publisher.publish(data("a", enabled=False), synced=True)
-    os.unlink(member.region.join(snapshot_name(word)))
-    for _ in range(5):
-        assert value(member.refresh().flags["a"]) is True
-    assert (word, 1) == (member.region.control.damaged, member.region.control.items_broken)
-    assert not publisher.heal()
-    publisher.publish(data("a", enabled=False), synced=True)
-
-    assert value(member.refresh().flags["a"]) is False
-
-
-def test_a_damaged_file(member: Member, publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
-    """It is never adopted, and reported and said once."""
-    publisher.publish(data("a"), synced=True)
-    member.load("a")
-    word = publisher.publish(data("a", enabled=False), synced=True)
-    path = Path(member.region.join(snapshot_name(word)))
-    path.unlink()
-    path.write_bytes(b"damaged" * 100)
-    for _ in range(5):
-        assert value(member.refresh().flags["a"]) is True
-
-    assert word == member.region.control.damaged
-    assert 1 == len(caplog.records)
-
-
-def test_a_file_that_goes_while_it_is_used(member: Member, publisher: Publisher) -> None:
-    """A flag that is used for the first time after its snapshot was removed comes from the next one, or is damaged
-    where there is none."""
-    word = publisher.publish(data("a", "b"), synced=True)
-    member.refresh()
-    os.unlink(member.region.join(snapshot_name(word)))
-    assert isinstance(member.load("a"), Damaged)
-    assert {} == member.all_flags()
-    assert word == member.region.control.damaged
-    publisher.publish(data("a", "b"), synced=True)
-
-    assert value(member.load("b")) is True
-    assert {"a", "b"} == set(member.all_flags())
-
-
-def test_two_threads_refresh(member: Member, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who finds another one at it goes on with the former view and does not wait."""
-    publisher.publish(data("a"), synced=True)
-    before = member.view
-    seen: list[View] = []
-    real = member.region.snapshot
-
-    def slow(word: int) -> object:
-        seen.append(member.refresh())
-        return real(word)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(member.region, "snapshot", slow)
-        after = member.refresh()
-
-    assert [before] == seen
-    assert before is not after
-
-
-def test_a_new_flag_while_another_thread_refreshes(member: Member, publisher: Publisher) -> None:
-    """A thread that finds another one adopting, and the former file gone, looks into the newest publication itself."""
-    publisher.publish(data("first"), synced=True)
-    former = member.refresh()
-    for _ in range(3):
-        publisher.publish(data("first", "second"), synced=True)
-    turn = member._turns.pop()
-    found, every = member.load("second"), member.all_flags()
-    member._turns.append(turn)
-
-    assert value(found) is True
-    assert {"first", "second"} == every.keys()
-    assert former is member.view
 
 
 def test_a_retired_region(member: Member, publisher: Publisher, settings: MemberSettings) -> None:

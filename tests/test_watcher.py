@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fbshared import uwsgi, watcher
+from fbshared import pausing, uwsgi, watcher
 from fbshared.watcher import Watcher
+from tests.waiting import eventually
 
 
 class Looker:
@@ -27,15 +28,6 @@ class Looker:
     def look(self, halted: Callable[[], bool]) -> None:
         self.looks += 1
         self._does()
-
-
-def eventually(predicate: Callable[[], object], timeout: float = 10.0) -> bool:
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 def running() -> int:
@@ -98,17 +90,17 @@ def test_one_that_raises(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 def test_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """During a pause there is no thread, whatever is asked for meanwhile; afterwards it goes on."""
     monkeypatch.setattr(watcher, "POLL", 0.002)
-    monkeypatch.setattr(watcher, "_PAUSE_LIMIT", 20.0)
+    monkeypatch.setattr(pausing, "PAUSE_LIMIT", 20.0)
     made, one, other = Watcher(), Looker(), Looker()
     made.settle(one)
-    made.pause()
-    made.pause()
+    made.thread.pause()
+    made.thread.pause()
     made.settle(other)
     looks = one.looks
     assert 0 == running()
-    made.resume()
+    made.thread.resume()
     assert 0 == running()
-    made.resume()
+    made.thread.resume()
 
     assert eventually(lambda: one.looks > looks and other.looks > 0)
 
@@ -121,17 +113,17 @@ def test_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pause_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look that takes its time does not keep a fork from happening, and goes on afterwards in its thread."""
     monkeypatch.setattr(watcher, "POLL", 0.002)
-    monkeypatch.setattr(watcher, "_PAUSE_LIMIT", 0.02)
+    monkeypatch.setattr(pausing, "PAUSE_LIMIT", 0.02)
     go = threading.Event()
     made, one = Watcher(), Looker(lambda: go.wait(20))
     made.settle(one)
     assert eventually(lambda: one.looks == 1)
     before = time.monotonic()
-    made.pause()
+    made.thread.pause()
 
     assert time.monotonic() - before < 5
 
-    made.resume()
+    made.thread.resume()
     go.set()
 
     assert eventually(lambda: one.looks > 3)
@@ -236,9 +228,9 @@ def test_python_has_nothing_to_warn_about() -> None:
     """A process with listeners that forks and forks is never one with several threads, so Python does not warn."""
     code = """
 import os, time
-import fbshared.watcher
+import fbshared.pausing
 from fbshared.watcher import watcher
-fbshared.watcher._PAUSE_LIMIT = 20.0  # a busy machine may keep its thread from ending for longer than a fork waits
+fbshared.pausing.PAUSE_LIMIT = 20.0  # a busy machine may keep its thread from ending for longer than a fork waits
 class Looker:
     patience = 0.0
     wanted = True

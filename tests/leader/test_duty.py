@@ -207,7 +207,7 @@ def test_no_more_threads(
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", fail)
         post.duty.start()
-    assert not post.duty.runs
+    assert not post.duty.thread.runs
     assert "can't start new thread" in caplog.text
     post.duty.start()
 
@@ -239,13 +239,13 @@ def test_pauses_are_counted(server: FeatBitServer, make: Make, eventually: Event
     post = make()
     post.duty.start()
     assert eventually(lambda: post.well)
-    post.duty.pause()
-    post.duty.pause()
-    post.duty.resume()
+    post.duty.thread.pause()
+    post.duty.thread.pause()
+    post.duty.thread.resume()
     post.duty.start()
     beat = post.region.control.beat
     assert not eventually(lambda: post.region.control.beat > beat, timeout=0.3)
-    post.duty.resume()
+    post.duty.thread.resume()
 
     assert eventually(lambda: post.region.control.beat > beat)
 
@@ -259,9 +259,9 @@ def test_a_pause_that_was_too_short(server: FeatBitServer, make: Make, eventuall
     post.put("slow")
     assert server.wait_for(lambda s: s.event_count == 1)
     before = time.monotonic()
-    post.duty.pause()
+    post.duty.thread.pause()
     assert time.monotonic() - before < 3.0
-    post.duty.resume()
+    post.duty.thread.resume()
     server.insight_delay = 0
     server.put_flag(flag("after"))
 
@@ -278,8 +278,8 @@ def test_a_pause_at_the_end_of_another(server: FeatBitServer, make: Make, eventu
     post.duty.start()
     assert eventually(lambda: post.well)
     for _ in range(30):
-        post.duty.pause()
-        post.duty.resume()
+        post.duty.thread.pause()
+        post.duty.thread.resume()
     server.put_flag(flag("after"))
 
     assert eventually(lambda: "after" in post.flags)
@@ -341,7 +341,7 @@ def test_a_region_removed_under_candidates(region: Region, make: Make, eventuall
     leader, candidate = make(), make()
     leader.duty.start()
     assert eventually(lambda: leader.well)
-    leader.duty.pause()
+    leader.duty.thread.pause()
     shutil.rmtree(region.path)
     candidate.duty.start()
 
@@ -383,7 +383,7 @@ def test_an_unusable_directory(
         raise OSError(errno.EMFILE, "too many files")
 
     with monkeypatch.context() as patched:
-        patched.setattr(post.duty._election, "poll", fail)
+        patched.setattr(post.duty._candidacy, "poll", fail)
         post.duty.start()
         assert eventually(lambda: "too many files" in caplog.text)
         assert not eventually(lambda: post.duty.leads, timeout=0.2)
@@ -508,11 +508,11 @@ def test_a_young_process_gives_way_to_an_older_one(region: Region, make: Make) -
         foreign_ring(region, os.getpid(), mine - 1)  # another process had that number
         foreign_ring(region, 0, 0)
         files.replace(region.path, "ring.odd", [b"odd"])
-        among_younger = young.duty._gives_way()
+        among_younger = young.duty._candidacy.gives_way()
         child = os.fork()
         if child == 0:
             # Its parent's rings are those of an older process.
-            os._exit(10 * settled.duty._gives_way() + young.duty._gives_way())
+            os._exit(10 * settled.duty._candidacy.gives_way() + young.duty._candidacy.gives_way())
         in_child = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         younger.kill()
 

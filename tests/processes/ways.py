@@ -90,7 +90,7 @@ def holding(client: Any, become: Become, what: str, in_c: bool) -> list[int]:
     if in_c:
         # Not in the middle of a switch of threads, which CPython's own lock does not always survive.
         duty = client._member._duty
-        duty.pause()
+        duty.thread.pause()
         holder.hold()
         pid = ctypes.PyDLL(None).fork()
     else:
@@ -100,14 +100,14 @@ def holding(client: Any, become: Become, what: str, in_c: bool) -> list[int]:
         become()
     if in_c:
         holder.release()
-        duty.resume()
+        duty.thread.resume()
     return [pid]
 
 
 def _held(client: Any, what: str) -> tuple[Callable[[], Any], Callable[[Any], Any]]:
     """How to take it, and how to give back what taking it returned."""
     member = client._member
-    locks = {"duty": member._duty._mutex, "wake": member._duty._halt._mutex}
+    locks = {"duty": member._duty.thread._mutex, "wake": member._duty._halt._mutex}
     if what in locks:
         return locks[what].acquire, lambda _: locks[what].release()
     if what == "outbox":

@@ -273,17 +273,17 @@ def fork_in_c(times: int = 1) -> list[int]:
     """
     pids = []
     duty = Here.client._member._duty
-    watcher().pause()
+    watcher().thread.pause()
     if duty is not None:
-        duty.pause()
+        duty.thread.pause()
     for _ in range(times):
         pid = ctypes.PyDLL(None).fork()  # which keeps the interpreter's lock
         if pid == 0:
             become()
         pids.append(pid)
     if duty is not None:
-        duty.resume()
-    watcher().resume()
+        duty.thread.resume()
+    watcher().thread.resume()
     return pids
 
 
@@ -524,10 +524,9 @@ def changed(settings: "DutySettings", delivery: dict[str, Any] | None = None, **
 
 def be_patient() -> None:
     """Let a fork wait for the library's threads however long a busy machine keeps them from ending."""
-    from fbshared import watcher
-    from fbshared.leader import duty
+    from fbshared import pausing
 
-    duty._PAUSE_LIMIT = watcher._PAUSE_LIMIT = 20.0
+    pausing.PAUSE_LIMIT = 20.0
 
 
 def be_of_layout(number: int) -> None:

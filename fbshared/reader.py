@@ -1,0 +1,162 @@
+"""What one process sees of a region: it adopts publications and looks flags up, and waits for nobody.
+
+Whoever finds another thread adopting goes on with the former view, or looks beside it where that is not enough. What
+cannot be read is never adopted; it is counted, said once, and the leader publishes again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+
+from fbshared.core.evaluation import CompiledFlag
+from fbshared.errors import CorruptError
+from fbshared.shm.control import PUBLICATION, RETIRED
+from fbshared.shm.region import Region
+from fbshared.view import Damaged, Turn, View
+
+__all__ = ["Reader"]
+
+log = logging.getLogger("fbshared")
+
+_TRIES = 5
+_MOST_TOLD = 100
+
+
+class Reader:
+    """Reads one region, until it is given another.
+
+    Attributes:
+        region: what it reads.
+        words: the control page's words; ``words[PUBLICATION]`` tells whether ``view`` is current.
+        view: what this process evaluates.
+    """
+
+    view: View
+
+    def __init__(self, region: Region, view: View) -> None:
+        self.region = region
+        self.words = region.control.words
+        self.view = view
+        self._rejected = 0  # a publication that cannot be read
+        self._seen_beside = 0
+        self._turns: list[Turn] = []
+        self._turns.append(Turn(self._turns))
+        self._told: set[str] = set()
+
+    def refresh(self) -> View:
+        """Adopt the newest publication if there is one. Never waits: where another thread is at it, the former
+        view is as good."""
+        try:
+            turn = self._turns.pop()
+        except IndexError:
+            # A thread that has looked beside must not see less in its next call.
+            return self.view if self.view.word >= self._seen_beside else self._beside()
+        try:
+            return self._refresh()
+        finally:
+            self._turns.append(turn)
+
+    def load(self, key: str) -> CompiledFlag | Damaged | None:
+        """A flag that this process uses for the first time."""
+        for number in range(_TRIES):
+            view = self._beside() if number else self.refresh()
+            try:
+                flag = view.flags[key] if key in view.flags else view.load(key)
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                return self._damaged(view.word, str(error))
+            return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
+        return self._damaged(self.view.word, "the file is gone")
+
+    def all_flags(self) -> Mapping[str, CompiledFlag]:
+        """Every flag of one publication, by key, not to be changed; damaged ones are left out."""
+        for number in range(_TRIES):
+            view = self._beside() if number else self.refresh()
+            try:
+                flags = view.all()
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                self._damaged(view.word, str(error))
+                break
+            damaged = [key for key, flag in flags.items() if flag.__class__ is Damaged]
+            for key in damaged:
+                self._damaged(view.word, f"flag {key!r}")
+            if not damaged:
+                return flags  # type: ignore[return-value]  # mypy does not know the comparison
+            return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
+        return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
+
+    def report(self, word: int, what: str) -> None:
+        """Say that a publication cannot be read: counted, logged once, and the leader publishes again."""
+        self._damaged(word, what)
+
+    def _read_on_in(self, region: Region) -> None:
+        """The caller has the turn: a refresh that began in the old region must not end in the new one."""
+        self.region = region
+        # The view first: a word of the new region must not be compared with one of the old.
+        self.view = self.view.detached()
+        self._rejected = self._seen_beside = 0
+        self.words = region.control.words
+
+    def _retired(self) -> None:
+        """The region is given up, and the caller has the turn."""
+
+    def _end_turns(self) -> None:
+        """Refresh no more."""
+        for turn in self._turns:
+            turn.end()
+        self._turns = []
+
+    def _refresh(self) -> View:
+        for _ in range(_TRIES):
+            view = self.view
+            word: int = self.words[PUBLICATION]
+            if word == RETIRED:
+                self._retired()
+                return self.view
+            if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
+                return view
+            region = self.region
+            try:
+                snapshot = region.snapshot(word)
+            except FileNotFoundError:
+                continue
+            except (CorruptError, OSError) as error:
+                self._rejected = word
+                self._damaged(word, str(error))
+                return view
+            self.view = view.successor(word, region.identity, snapshot, partial(region.snapshot, word))
+            return self.view
+        if self.words[PUBLICATION] == word:
+            self._rejected = word  # no file for it: not looked for again on every call
+            self._damaged(word, "the file is gone")
+        return self.view
+
+    def _beside(self) -> View:
+        """The newest publication without adopting it: another thread may be at that, and the file of the former
+        view, which it would see meanwhile, is gone."""
+        view, region, word = self.view, self.region, self.words[PUBLICATION]
+        if word in (0, RETIRED, self._rejected) or (word <= view.word and view.identity == region.identity):
+            return view
+        opened = partial(region.snapshot, word)
+        try:
+            newest = view.successor(word, region.identity, opened(), opened)
+            self._seen_beside = max(self._seen_beside, word)
+            return newest
+        except (CorruptError, OSError):
+            return view
+
+    def _damaged(self, word: int, what: str) -> Damaged:
+        """Count it, log it once, and ask the leader to publish again."""
+        control = self.region.control
+        if word and control.publication == word and control.damaged != word:
+            control.damaged = word
+            control.items_broken += 1
+        if what not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(what)
+            log.warning("shared data cannot be read and is not used: %s", what)
+        return Damaged()

@@ -1,0 +1,143 @@
+"""What a process sees of a region: whatever others publish, damage or remove, it reads on."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fbshared.core.model import FLAG, Dataset, parse_item
+from fbshared.reader import Reader
+from fbshared.shm.control import RETIRED
+from fbshared.shm.publisher import Publisher
+from fbshared.shm.region import Region, snapshot_name
+from fbshared.testing import flag
+from fbshared.view import Damaged, View
+
+USER = {"key": "ada", "name": "Ada"}
+
+
+def data(*keys: str, enabled: bool = True) -> Dataset:
+    return Dataset.of(parse_item(FLAG, flag(key, enabled=enabled)) for key in keys)
+
+
+@pytest.fixture
+def reader(shared_directory: Path) -> Iterator[Reader]:
+    region = Region(str(shared_directory), "digest")
+    yield Reader(region, View())
+    region.close()
+
+
+@pytest.fixture
+def publisher(reader: Reader) -> Publisher:
+    return Publisher(reader.region, 1)
+
+
+def value(found: object) -> object:
+    assert not isinstance(found, Damaged)
+    assert found is not None
+    return found.evaluate("ada", USER).value()  # type: ignore[attr-defined]
+
+
+def test_publications(reader: Reader, publisher: Publisher) -> None:
+    """The newest is adopted, with one look each; a word that goes back is not."""
+    assert not reader.refresh().ready
+    word = publisher.publish(data("a"), synced=True)
+    view = reader.refresh()
+    assert (word, True) == (view.word, view.ready)
+    assert view is reader.refresh()
+    assert value(reader.load("a")) is True
+    newer = publisher.publish(data("a", enabled=False), synced=True)
+    assert value(reader.refresh().flags["a"]) is False
+
+    reader.region.control.publication = word
+    assert newer == reader.refresh().word
+
+
+def test_a_file_that_is_gone(reader: Reader, publisher: Publisher) -> None:
+    """A publication without a file is reported once, and the former state stays until there is another."""
+    publisher.publish(data("a"), synced=True)
+    reader.load("a")
+    word = publisher.publish(data("a", enabled=False), synced=True)
+    os.unlink(reader.region.join(snapshot_name(word)))
+    for _ in range(5):
+        assert value(reader.refresh().flags["a"]) is True
+    assert (word, 1) == (reader.region.control.damaged, reader.region.control.items_broken)
+    assert not publisher.heal()
+    publisher.publish(data("a", enabled=False), synced=True)
+
+    assert value(reader.refresh().flags["a"]) is False
+
+
+def test_a_damaged_file(reader: Reader, publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+    """It is never adopted, and reported and said once."""
+    publisher.publish(data("a"), synced=True)
+    reader.load("a")
+    word = publisher.publish(data("a", enabled=False), synced=True)
+    path = Path(reader.region.join(snapshot_name(word)))
+    path.unlink()
+    path.write_bytes(b"damaged" * 100)
+    for _ in range(5):
+        assert value(reader.refresh().flags["a"]) is True
+
+    assert word == reader.region.control.damaged
+    assert 1 == len(caplog.records)
+
+
+def test_a_file_that_goes_while_it_is_used(reader: Reader, publisher: Publisher) -> None:
+    """A flag that is used for the first time after its snapshot was removed comes from the next one, or is damaged
+    where there is none."""
+    word = publisher.publish(data("a", "b"), synced=True)
+    reader.refresh()
+    os.unlink(reader.region.join(snapshot_name(word)))
+    assert isinstance(reader.load("a"), Damaged)
+    assert {} == reader.all_flags()
+    assert word == reader.region.control.damaged
+    publisher.publish(data("a", "b"), synced=True)
+
+    assert value(reader.load("b")) is True
+    assert {"a", "b"} == set(reader.all_flags())
+
+
+def test_two_threads_refresh(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who finds another one at it goes on with the former view and does not wait."""
+    publisher.publish(data("a"), synced=True)
+    before = reader.view
+    seen: list[View] = []
+    real = reader.region.snapshot
+
+    def slow(word: int) -> object:
+        seen.append(reader.refresh())
+        return real(word)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reader.region, "snapshot", slow)
+        after = reader.refresh()
+
+    assert [before] == seen
+    assert before is not after
+
+
+def test_a_new_flag_while_another_thread_refreshes(reader: Reader, publisher: Publisher) -> None:
+    """A thread that finds another one adopting, and the former file gone, looks into the newest publication itself."""
+    publisher.publish(data("first"), synced=True)
+    former = reader.refresh()
+    for _ in range(3):
+        publisher.publish(data("first", "second"), synced=True)
+    turn = reader._turns.pop()
+    found, every = reader.load("second"), reader.all_flags()
+    reader._turns.append(turn)
+
+    assert value(found) is True
+    assert {"first", "second"} == every.keys()
+    assert former is reader.view
+
+
+def test_a_region_that_is_given_up(reader: Reader, publisher: Publisher) -> None:
+    """What was seen last is evaluated on."""
+    publisher.publish(data("a"), synced=True)
+    reader.load("a")
+    reader.region.control.retire()
+
+    assert value(reader.refresh().flags["a"]) is True
+    assert RETIRED == reader.region.control.publication
