@@ -232,7 +232,8 @@ def describe(region: RegionStatus) -> str:
     way = ", polling" if region.transport == "polling" else ""
     status = region.delivery_status
     lost = f", {region.events_lost:,} lost for want of a ring" if region.events_lost else ""
-    refused = f" (HTTP {status})" if status and not 200 <= status < 300 else ""
+    proxy = " of the proxy" if status == 407 else ""
+    refused = f" (HTTP {status}{proxy})" if status and not 200 <= status < 300 else ""
     lines = [
         f"region    {region.path}",
         f"leader    {leader}; epoch {region.epoch}",

@@ -273,6 +273,38 @@ def test_the_wrong_login(connect: Connect, server: FeatBitServer, front: TLSFron
         assert [] == proxy.passed
 
 
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_the_wrong_login_for_requests(
+    connect: Connect,
+    server: FeatBitServer,
+    front: TLSFront,
+    certificates: Certificates,
+    caplog: pytest.LogCaptureFixture,
+    tunnel: bool,
+) -> None:
+    """It is the proxy and not FeatBit that refuses a poll and the events: said so, with the status and without a
+    login, and tried again as after trouble with the network; neither is FeatBit's refusal."""
+    with ConnectProxy(LOGIN) as proxy:
+        http = HTTPConfig(
+            ca_certs=certificates.ca, http_proxy=f"http://127.0.0.1:{proxy.port}", http_proxy_auth=("ada", "wrong")
+        )
+        client = connect(front if tunnel else None, start_wait=0, sync="polling", http=http)
+        client.identify(USER)
+        control = control_of(client)
+        assert eventually(lambda: control.sync_state == SyncState.INTERRUPTED)
+        assert eventually(lambda: control.delivery_state == DeliveryState.RETRYING)
+        assert eventually(lambda: proxy.refused >= 5)
+        retry_in = control.delivery_retry_at / 1000 - time.time()
+        client.stop(0.5)
+
+    assert (SyncError.PROXY, 407, 407) == (control.sync_error, control.sync_detail, control.delivery_status)
+    assert retry_in < 60
+    assert ([], []) == (server.requests, server.connections)
+    assert 1 == caplog.text.count("the proxy lets no events through (status 407)")
+    assert "FeatBit refuses" not in caplog.text
+    assert "wrong" not in caplog.text
+
+
 def test_the_wrong_login_for_socks(connect: Connect, server: FeatBitServer, caplog: pytest.LogCaptureFixture) -> None:
     """The same with SOCKS; the sync goes on trying."""
     with SocksProxy(LOGIN) as proxy:

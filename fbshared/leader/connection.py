@@ -6,7 +6,6 @@ versions, and because its close from another thread waits for seconds.
 
 from __future__ import annotations
 
-import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import websocket
 from websocket import ABNF
 
+from fbshared.leader.http import PROXY_LOGIN, proxy_status
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.control import SyncError
 
@@ -126,6 +126,8 @@ def _translated(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except websocket.WebSocketBadStatusException as error:
+        if error.status_code == PROXY_LOGIN:
+            raise Ended(SyncError.PROXY, PROXY_LOGIN) from error
         headers = error.resp_headers or {}
         raise Ended(SyncError.HANDSHAKE, error.status_code, _seconds(headers.get("retry-after"))) from error
     except websocket.WebSocketConnectionClosedException as error:
@@ -133,7 +135,7 @@ def _translated(call: Callable[[], Any]) -> Any:
     except _TooLate as error:
         raise Ended(SyncError.SILENCE) from error
     except _ProxyRefused as error:
-        raise Ended(SyncError.PROXY, _status_in(str(error))) from error
+        raise Ended(SyncError.PROXY, proxy_status(error)) from error
     except (OSError, ValueError, websocket.WebSocketException) as error:
         raise Ended(SyncError.NETWORK) from error
 
@@ -144,12 +146,6 @@ def _proxy_options(settings: ConnectionSettings) -> dict[str, Any]:
     if not settings.proxy:
         return {}
     return {"http_no_proxy": ["no.host.invalid"], "http_proxy_timeout": settings.timeout, **settings.proxy}
-
-
-def _status_in(text: str) -> int:
-    """The HTTP status in the library's words about a proxy that did not let us through."""
-    found = re.search(r"status: (\d{3})", text)
-    return int(found[1]) if found else 0
 
 
 def _seconds(value: object) -> float:

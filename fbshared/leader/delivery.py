@@ -16,12 +16,12 @@ import requests
 
 from fbshared.core.insights import Insights
 from fbshared.leader.delays import delays
-from fbshared.leader.http import HTTPSettings, open_session, retry_after
+from fbshared.leader.http import PROXY_LOGIN, HTTPSettings, open_session, proxy_status, retry_after
 from fbshared.leader.rings import LOOK, Batch, Rings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import Control, DeliveryState
-from fbshared.shm.region import now_ms
+from fbshared.shm.region import now_ms, seconds_until
 
 __all__ = ["Delivery", "DeliverySettings"]
 
@@ -29,7 +29,7 @@ log = logging.getLogger("fbshared.delivery")
 
 TICK = 0.1  # seconds between two looks at the rings
 BATCH = 500  # events in one request
-_RETRY = frozenset({408, 425, 429})
+_RETRY = frozenset({PROXY_LOGIN, 408, 425, 429})
 _SPLIT = frozenset({400, 413, 422})
 
 
@@ -48,12 +48,13 @@ class _Refused(Exception):  # noqa: N818 - a state of things
 
 
 class _Later(Exception):  # noqa: N818 - a request to come again
-    """The same request may succeed later, after at least ``wait`` seconds."""
+    """The same request may succeed later, after at least ``wait`` seconds; ``proxied``: a proxy refused it."""
 
-    def __init__(self, status: int, wait: float = 0.0) -> None:
+    def __init__(self, status: int, wait: float = 0.0, *, proxied: bool = False) -> None:
         super().__init__(status)
         self.status = status
         self.wait = wait
+        self.proxied = proxied
 
 
 class Delivery:
@@ -86,6 +87,9 @@ class Delivery:
         self._delays = delays(settings.first_retry, settings.longest_retry)
         self._told: set[str] = set()
         self.healthy_until = time.monotonic() + 5.0
+        if control.delivery_state == DeliveryState.PAUSED:
+            # A refusal is shared: a takeover is no reason to ask again sooner.
+            self._retry_at = time.monotonic() + seconds_until(control.delivery_retry_at, settings.refused_pause)
 
     def run(self, halt: Wake) -> None:
         """Deliver until ``halt`` is set or the lead is lost."""
@@ -131,7 +135,9 @@ class Delivery:
             wait = max(next(self._delays), later.wait)
             self._retry_at = time.monotonic() + wait
             status = later.status or "no answer"
-            if limit == math.inf:
+            if limit == math.inf and later.proxied:
+                self._tell("proxy", "the proxy lets no events through (status %d), retrying", later.status)
+            elif limit == math.inf:
                 self._tell("retrying", "event delivery is interrupted (status %s), retrying", status)
             else:  # a last round, whose time may just be over
                 log.info("events are left to the next start (status %s)", status)
@@ -146,7 +152,7 @@ class Delivery:
         self._delays = delays(self._settings.first_retry, self._settings.longest_retry)
         if self._control.delivery_state != DeliveryState.OK:
             self._show(DeliveryState.OK, 200, 0.0)
-        self._told -= {"retrying", "refused"}
+        self._told -= {"retrying", "proxy", "refused"}
         return True
 
     def _offer(self, batch: Batch, limit: float) -> None:
@@ -189,10 +195,12 @@ class Delivery:
                 allow_redirects=False,
             )
         except (requests.RequestException, OSError) as error:
-            raise _Later(0) from error
-        if answer.status_code in _RETRY or answer.status_code >= 500:
-            raise _Later(answer.status_code, retry_after(answer.headers.get("Retry-After")))
-        return answer.status_code
+            status = proxy_status(error)
+            raise _Later(status, proxied=status != 0) from error
+        status = answer.status_code
+        if status in _RETRY or status >= 500:
+            raise _Later(status, retry_after(answer.headers.get("Retry-After")), proxied=status == PROXY_LOGIN)
+        return status
 
     def _show(self, state: DeliveryState, status: int, wait: float) -> None:
         if not self._holds():

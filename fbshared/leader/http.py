@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,8 +10,9 @@ from dataclasses import dataclass, field
 import requests
 from urllib3.exceptions import InsecureRequestWarning
 
-__all__ = ["HTTPSettings", "open_session", "retry_after"]
+__all__ = ["PROXY_LOGIN", "HTTPSettings", "open_session", "proxy_status", "retry_after"]
 
+PROXY_LOGIN = 407  # says the proxy and nobody else
 _LONGEST_WAIT = 300.0
 
 
@@ -44,6 +46,12 @@ def open_session(settings: HTTPSettings) -> requests.Session:
     session.headers.update({"User-Agent": settings.user_agent, **settings.headers})
     session.auth = authorised
     return session
+
+
+def proxy_status(error: Exception) -> int:
+    """The HTTP status of a proxy that makes no tunnel, as requests or websocket-client tell it; 0 of other errors."""
+    found = re.search(r"(?:CONNECT via proxy status|Tunnel connection failed): (\d{3})\b", str(error))
+    return int(found[1]) if found else 0
 
 
 def retry_after(value: str | None) -> float:

@@ -18,7 +18,7 @@ from fbshared.core.wire import PING, data_sync, parse
 from fbshared.errors import MessageError
 from fbshared.leader.connection import Ended
 from fbshared.leader.delays import delays
-from fbshared.leader.http import HTTPSettings, open_session, retry_after
+from fbshared.leader.http import PROXY_LOGIN, HTTPSettings, open_session, proxy_status, retry_after
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import SyncError
 
@@ -123,7 +123,8 @@ class Poll:
         except requests.Timeout as error:
             raise Ended(SyncError.SILENCE) from error
         except (requests.RequestException, OSError, ValueError) as error:
-            raise Ended(SyncError.NETWORK) from error
+            status = proxy_status(error)
+            raise Ended(SyncError.PROXY if status else SyncError.NETWORK, status) from error
         return _believed(body)
 
     def _body(self, answer: requests.Response, cursor: int) -> bytes:
@@ -132,6 +133,8 @@ class Poll:
             raise Ended(SyncError.REQUEST_REFUSED, status)
         if status == 304 or (status == 200 and cursor and answer.headers.get("Content-Length") == "0"):
             return _NOTHING_NEWER
+        if status == PROXY_LOGIN:
+            raise Ended(SyncError.PROXY, status)
         if status != 200:
             raise Ended(SyncError.HTTP, status, retry_after(answer.headers.get("Retry-After")))
         body = bytearray()

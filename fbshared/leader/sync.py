@@ -13,11 +13,11 @@ from fbshared.core.model import Dataset
 from fbshared.core.session import Session, SessionOver
 from fbshared.core.wire import streaming_url, token
 from fbshared.leader.connection import Connection, ConnectionSettings, Ended
-from fbshared.leader.delays import delays
+from fbshared.leader.delays import LENGTHENED, delays
 from fbshared.leader.polling import Mode, Poll, PollSettings, Ways
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, Transport
-from fbshared.shm.region import now_ms
+from fbshared.shm.region import now_ms, seconds_until
 from fbshared.sources import DataSource
 
 __all__ = ["Sync", "SyncSettings"]
@@ -27,7 +27,7 @@ log = logging.getLogger("fbshared.sync")
 LONGEST_SILENCE = 60.0
 GOOD_RUN = 60.0  # seconds after which a connection counts as proof that the server is well
 LONGEST_DELAY = 60.0
-REFUSED_DELAYS = (60.0, 600.0)
+REFUSED_DELAYS = (60.0, 600.0)  # a minute at least, whatever chance makes of it
 _RESOLVING = 30.0  # a name may take this long to resolve, whatever the socket's timeout is
 _TOGETHER = 64  # messages that are published together at most
 _PUBLISH_AGAIN = 1.0
@@ -95,7 +95,7 @@ class Sync:
         self._opened_at = math.inf
         self._retry_at = -math.inf
         self._delays = delays(settings.first_retry, LONGEST_DELAY)
-        self._refusals = delays(*REFUSED_DELAYS)
+        self._refusals = delays(*REFUSED_DELAYS, LENGTHENED)
         self._told: set[object] = set()
         now = time.monotonic()
         self._fulls = 0  # of the present session
@@ -104,7 +104,7 @@ class Sync:
         self.healthy_until = now + 5.0
         if control.sync_state == SyncState.REFUSED:
             # A refusal is shared: a takeover is no reason to ask again sooner.
-            self._retry_at = now + max(0.0, min((control.sync_retry_at - now_ms()) / 1000, REFUSED_DELAYS[1]))
+            self._retry_at = now + seconds_until(control.sync_retry_at, REFUSED_DELAYS[1] * LENGTHENED[1])
 
     def run(self, halt: Wake) -> None:
         """Sync until ``halt`` is set or the lead is lost; the connection stays open for the next run."""
@@ -250,7 +250,7 @@ class Sync:
 
     def _well(self) -> None:
         self.failing_since = math.inf
-        self._refusals = delays(*REFUSED_DELAYS)
+        self._refusals = delays(*REFUSED_DELAYS, LENGTHENED)
         self._told.clear()
         self._control.unreachable = 0
         self._control.restored = 0

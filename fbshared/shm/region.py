@@ -34,6 +34,7 @@ __all__ = [
     "region_digest",
     "ring_name",
     "ring_waits",
+    "seconds_until",
     "snapshot_name",
 ]
 
@@ -48,6 +49,12 @@ _open_paths: dict[int, str] = {}
 def now_ms() -> int:
     """The wall clock in milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+def seconds_until(at_ms: int, longest: float) -> float:
+    """Seconds until a moment of the wall clock, ``longest`` at most: what another process wrote, by a wrong clock
+    perhaps, has an end."""
+    return max(0.0, min((at_ms - now_ms()) / 1000, longest))
 
 
 def region_digest(*parts: str) -> str:

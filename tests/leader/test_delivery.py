@@ -218,6 +218,45 @@ def test_a_refusal_has_an_end(region: Region, server: FeatBitServer, make: Make,
     assert (DeliveryState.OK, 0) == (region.control.delivery_state, region.control.delivery_retry_at)
 
 
+def test_a_refusal_is_shared(region: Region, server: FeatBitServer, make: Make, eventually: Eventually) -> None:
+    """The next leader does not send sooner than its predecessor would have, and then all arrives."""
+    region.control.delivery_state = DeliveryState.PAUSED
+    before = time.time()
+    region.control.delivery_retry_at = int(before * 1000) + 500
+    post = make()
+    post.put("a")
+    post.start()
+
+    assert eventually(lambda: post.empty)
+    assert server.insight_requests[0].received_at - before >= 0.4
+    assert DeliveryState.OK == region.control.delivery_state
+
+
+def test_an_old_refusal_does_not_wait(region: Region, make: Make) -> None:
+    """A refusal whose time is over, or that a wrong clock put far away, has an end; so has what was no refusal."""
+    control = region.control
+    control.delivery_state, control.delivery_retry_at = DeliveryState.PAUSED, 1
+    over = make().delivery._retry_at
+    control.delivery_retry_at = 2**62
+    far = make().delivery._retry_at
+    control.delivery_state = DeliveryState.RETRYING
+    now = time.monotonic()
+
+    assert over <= now < far <= now + 300
+    assert make().delivery._retry_at < 0
+
+
+def test_a_refusal_does_not_keep_the_last_round(region: Region, server: FeatBitServer, make: Make) -> None:
+    """The last one out tries once, whatever time was named: who comes next may be long in coming."""
+    region.control.delivery_state, region.control.delivery_retry_at = DeliveryState.PAUSED, 2**62
+    server.fail_insights_forever(403)
+    post = make()
+    post.put("a")
+    post.delivery.last_round(time.monotonic() + 10)
+
+    assert (1, False) == (len(server.insight_requests), post.empty)
+
+
 class Picky:
     """A server's judgement: a request that has the bad event in it gets this status, others are accepted."""
 

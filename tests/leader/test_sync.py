@@ -314,13 +314,13 @@ def test_one_warning_for_one_condition(
 def test_a_refusal(
     server: FeatBitServer, make: Make, control: Control, eventually: Eventually, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Close code 4003 is shown to all with its causes, and tried again after a long while only."""
+    """Close code 4003 is shown to all with its causes, and not tried again before a minute is over."""
     server.refuse(4003)
     line = make().start()
 
     assert eventually(lambda: control.sync_state == SyncState.REFUSED)
     assert (SyncError.REQUEST_REFUSED, 4003) == (control.sync_error, control.sync_detail)
-    assert 20_000 < control.sync_retry_at - time.time() * 1000 <= 60_000
+    assert 60_000 <= control.sync_retry_at - control.sync_since <= 75_000
     assert not server.wait_for(lambda s: len(s.connections) > 1, timeout=0.3)
     assert "clock" in warnings(caplog)[0]
     assert line.runs
@@ -346,7 +346,7 @@ def test_an_old_refusal_does_not_wait(
     assert eventually(lambda: line.well)
 
     control.sync_state, control.sync_retry_at = SyncState.REFUSED, 2**62
-    assert make().sync._retry_at <= time.monotonic() + 600
+    assert make().sync._retry_at <= time.monotonic() + 750
 
 
 def test_too_many_connections(server: FeatBitServer, make: Make, control: Control, eventually: Eventually) -> None:
