@@ -127,3 +127,9 @@ Feature: A provider resolves flags
     Given a Boolean-flag with key "boolean-flag" and a default value "false"
     When the flag was evaluated with details asynchronously
     Then the result should be equivalent to synchronous evaluation
+
+  # 3.1.1
+  Scenario: The context of a call may leave the targeting key to others
+    Given a context containing a key "plan" with null value
+    When Some flag was evaluated
+    Then the evaluation context should allow missing "targeting_key" field
