@@ -210,8 +210,10 @@ class Outbox:
         ring = self._make() if len(self.rings) < MOST_RINGS else None
         if ring is None:
             return None
-        self.rings[ring.name] = ring
-        return Turn(ring, make_pack(), self._free)
+        turn = Turn(ring, make_pack(), None)
+        # Known, and from now on given back: one statement without a call, which no exception strikes in between.
+        self.rings[ring.name], turn._free = ring, self._free
+        return turn
 
     def _make(self) -> OwnRing | None:
         if time.monotonic() < self._again_at:

@@ -210,7 +210,7 @@ def struck(call: Callable[[], Any], line: int) -> bool:
 @pytest.mark.parametrize("prepared", [True, False])
 @pytest.mark.parametrize("how", ["put", "put_record"])
 def test_an_exception_at_any_line_of_a_put(region: Region, prepared: bool, how: str) -> None:
-    """The event is there as a whole or not at all, no earlier one is lost, and the ring serves on."""
+    """The event is there as a whole or not at all, no earlier one is lost, and each ring serves on, a new one too."""
     record = events.record(events.pack_user(events.make_pack(), {"key": "x", "name": "x"}), IDENTIFY_TAIL, 1)
     line, cut_off = 1, True
     while cut_off:
@@ -227,6 +227,7 @@ def test_an_exception_at_any_line_of_a_put(region: Region, prepared: bool, how: 
         assert sorted([*there, "after"]) == sorted(names(outbox))
         if prepared:
             assert rings == len(outbox.rings)
+        assert outbox.rings.keys() == {turn.ring.name for turn in outbox._free}
         outbox.close()
         line += 1
 
