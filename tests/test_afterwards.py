@@ -142,6 +142,6 @@ print(len(ended), inside == list(expected))
 
 def test_real_forks() -> None:
     """Each fork is ended once, and where threads are counted after the hooks, after those of others too."""
-    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=150)
 
     assert "50 True\n" == done.stdout, done.stderr

@@ -31,7 +31,7 @@ def flag(key: str, *values: str, kind: str = "string", **fields: Any) -> dict[st
 
 def demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "fbshared", "demo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=50)
+    return subprocess.run(command, capture_output=True, text=True, timeout=150)
 
 
 def there() -> set[str]:

@@ -46,7 +46,7 @@ def fork() -> float:
 def test_hooks_that_are_registered_during_a_fork() -> None:
     """None of them runs by half."""
     command = [sys.executable, "-W", "ignore", "-c", IMPORT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=50)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150)
 
     assert (0, "") == (done.returncode, done.stderr)
 

@@ -78,7 +78,7 @@ def checked(directory: Path, program: str) -> list[str]:
     options = ["--strict", "--no-error-summary", "--hide-error-context", "--no-pretty", "--config-file="]
     options += ["--python-version", version, f"--cache-dir={directory}", str(file)]
     # Not in this process, whose recursion limit it would raise.
-    done = subprocess.run([sys.executable, "-m", "mypy", *options], capture_output=True, text=True, timeout=50)
+    done = subprocess.run([sys.executable, "-m", "mypy", *options], capture_output=True, text=True, timeout=150)
     assert "" == done.stderr
     return [line for line in done.stdout.splitlines() if ": error:" in line]
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(*arguments: str) -> str:
     command = [sys.executable, "-m", "tests.benchmarks", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True).stdout
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=True).stdout
 
 
 def test_its_command(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """In a process of its own: nothing else traces there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COV", "PYTHON"))}
     command = [sys.executable, "-m", "tests.benchmarks.cost", "--json"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=50, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=True)
     return json.loads(done.stdout)
 
 

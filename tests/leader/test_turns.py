@@ -40,7 +40,7 @@ print(len(refused))
 
 def refusals(imports: str) -> int:
     command = [sys.executable, "-c", FORKING.format(imports=imports)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=50).stdout)
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, timeout=150).stdout)
 
 
 def test_no_fork_is_refused() -> None:

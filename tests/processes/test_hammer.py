@@ -27,7 +27,7 @@ def _serve(number: int) -> dict[str, object]:
     return flag("load", "number", VALUES, serve=number)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_thousand_forks(crew: Crew, server: FeatBitServer) -> None:
     """While the leader reconnects, resolves names, publishes and posts, 1,000 forked children evaluate and exit, none
     hangs, and all their events arrive."""

@@ -225,7 +225,7 @@ def _nothing(crew: Crew, server: FeatBitServer, leader: Process) -> None:
         pytest.param(ACCEPTING, _nothing, id="accepting a batch"),
     ],
 )
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_a_leader_dies_at_each_step(
     crew: Crew, server: FeatBitServer, traffic: Traffic, steps: tuple[str, ...], cause: Any
 ) -> None:

@@ -26,7 +26,7 @@ def test_a_client_is_handed_over(crew: Crew, server: FeatBitServer, method: str,
     their events arrive."""
     server.put_flag(flag("load", "string", ["one", "two"], serve="one"))
     command = [sys.executable, str(HERE / "starting.py"), crew.settings(), method, kind]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=50)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=150)
 
     assert {"results": [["one", False]] * 4, "leads": True} == json.loads(done.stdout)
     assert set() == crew.lacking([f"{method}-{kind}-{number}" for number in range(4)])
