@@ -154,7 +154,8 @@ def test_the_directory_is_removed(crew: Crew, server: FeatBitServer, tmp_path: P
 
     assert set() == crew.lacking(crew.recorded(paths))
     assert crew.until(lambda: server.open_connections == 1, 20)
-    assert max(crew.overlaps(), default=0.0) < 1.0
+    # The old region's leader looks once a second whether its directory is still there.
+    assert max(crew.overlaps(), default=0.0) < 3.0
 
 
 def test_the_directory_cannot_be_made_again(crew: Crew, server: FeatBitServer, tmp_path: Path) -> None:
