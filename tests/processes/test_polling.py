@@ -48,4 +48,4 @@ def test_a_refused_poll_starts_no_storm(crew: Crew, server: FeatBitServer) -> No
 
     assert 1 == len(server.latest_requests)
     assert SyncState.REFUSED == control.sync_state
-    assert 20 < control.sync_retry_at / 1000 - time.time() < 61
+    assert 20 < control.sync_retry_at / 1000 - time.time() < 76  # a minute, and up to a quarter more
