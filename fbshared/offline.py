@@ -17,7 +17,7 @@ from fbshared.shm.control import PUBLICATION, Control, SyncState, birth
 from fbshared.shm.packing import pack
 from fbshared.shm.region import now_ms
 from fbshared.shm.snapshot import Snapshot
-from fbshared.view import Damaged, View
+from fbshared.view import Damaged, View, sound
 
 __all__ = ["OfflineLife", "OfflineMember"]
 
@@ -82,7 +82,7 @@ class OfflineMember:
 
     def all_flags(self) -> dict[str, CompiledFlag]:
         """Every flag, by key."""
-        return {key: flag for key, flag in self.view.all().items() if isinstance(flag, CompiledFlag)}
+        return sound(self.view.all())
 
     def report(self, word: int, what: str) -> None:
         """Nothing in this process's own memory is damaged by others."""

@@ -14,7 +14,7 @@ from fbshared.core.evaluation import CompiledFlag
 from fbshared.errors import CorruptError
 from fbshared.shm.control import PUBLICATION, RETIRED
 from fbshared.shm.region import Region
-from fbshared.view import Damaged, Turn, View
+from fbshared.view import Damaged, Turn, View, sound
 
 __all__ = ["Reader"]
 
@@ -87,8 +87,8 @@ class Reader:
                 self._damaged(view.word, f"flag {key!r}")
             if not damaged:
                 return flags  # type: ignore[return-value]  # mypy does not know the comparison
-            return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
-        return {key: flag for key, flag in self.view.flags.items() if isinstance(flag, CompiledFlag)}
+            return sound(flags)
+        return sound(self.view.flags)
 
     def report(self, word: int, what: str) -> None:
         """Say that a publication cannot be read: counted, logged once, and the leader publishes again."""

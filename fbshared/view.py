@@ -16,7 +16,7 @@ from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.snapshot import Entry, Snapshot
 
-__all__ = ["Damaged", "Turn", "View"]
+__all__ = ["Damaged", "Turn", "View", "sound"]
 
 Stamp = tuple[int, int, int] | None  # None: the snapshot has no such item, or only its tombstone
 
@@ -242,6 +242,11 @@ class _Loader:
             entry = self._snapshot.find(SEGMENT, id_)
             self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
         return self._stamps[id_]
+
+
+def sound(flags: Mapping[str, Used]) -> dict[str, CompiledFlag]:
+    """Those that can be evaluated, by key."""
+    return {key: flag for key, flag in flags.items() if isinstance(flag, CompiledFlag)}
 
 
 def _concerned(flag: CompiledFlag | Damaged, segments: set[str]) -> bool:

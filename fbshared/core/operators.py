@@ -12,6 +12,7 @@ import json
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from fbshared.core.patterns import search_for
@@ -127,26 +128,14 @@ def _contains(value: object) -> Question:
     return test
 
 
-def _starts(value: object) -> Question:
+def _at_an_end(value: object, has: Callable[[str, str], bool]) -> Question:
     wanted = _wanted(value)
     if wanted is None:
         return _NOTHING
 
     def test(value: object) -> bool:
         text = value if value.__class__ is str else text_of(value)
-        return text is not None and text.startswith(wanted)
-
-    return test
-
-
-def _ends(value: object) -> Question:
-    wanted = _wanted(value)
-    if wanted is None:
-        return _NOTHING
-
-    def test(value: object) -> bool:
-        text = value if value.__class__ is str else text_of(value)
-        return text is not None and text.endswith(wanted)
+        return text is not None and has(text, wanted)
 
     return test
 
@@ -209,8 +198,8 @@ _OPERATORS: dict[str, tuple[Callable[[object], Question], bool]] = {
     "NotContain": (_contains, True),
     "IsOneOf": (_one_of, False),
     "NotOneOf": (_one_of, True),
-    "StartsWith": (_starts, False),
-    "EndsWith": (_ends, False),
+    "StartsWith": (partial(_at_an_end, has=str.startswith), False),
+    "EndsWith": (partial(_at_an_end, has=str.endswith), False),
     "IsTrue": (_true, False),
     "IsFalse": (_false, False),
     "MatchRegex": (_regex, False),
