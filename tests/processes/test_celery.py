@@ -28,6 +28,9 @@ class Celery:
     def __init__(self, crew: Crew, directory: Path, *options: str) -> None:
         celery = pytest.importorskip("celery", reason="celery is not installed")
         environment = os.environ | {"FBSHARED_TEST_SETTINGS": crew.settings(), "FBSHARED_TEST_QUEUE": str(directory)}
+        temporary = directory / "tmp"  # a killed Celery leaves a directory there
+        temporary.mkdir(exist_ok=True)
+        environment["TMPDIR"] = str(temporary)
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
         folders = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), str(directory))
         self._broker = celery.Celery(
