@@ -142,7 +142,7 @@ class Duty:
 
     def _work(self) -> None:
         if self.leadership is not None:
-            self._workers.start(self.leadership.bodies())
+            self._start_workers(self.leadership)
         while not self._halt.is_set() and self.thread.here:
             try:
                 self._step(time.monotonic())
@@ -165,8 +165,8 @@ class Duty:
         if leadership is None:
             if self._candidacy.stands_back(now):
                 return
-            if (term := self._candidacy.poll()) is not None:
-                self._begin(term)
+            if (term := self._candidacy.poll()) is not None and not self._begin(term):
+                return
         elif not leadership.term.holds():
             log.info("epoch %d is over", leadership.term.epoch)
             self._end_term()
@@ -178,8 +178,8 @@ class Duty:
         leadership.tick(now)
         if not due:
             return
-        if not self._workers.complete:
-            self._workers.start(leadership.bodies())
+        if not self._workers.complete and not self._start_workers(leadership):
+            return
         if not leadership.term.lock_intact():
             log.warning("the lock file of the leader was removed; standing for the lead again")
             self._end_term()
@@ -188,16 +188,28 @@ class Duty:
         if self._candidacy.offers(leadership, now):
             self._end_term()
 
-    def _begin(self, term: Term) -> None:
+    def _begin(self, term: Term) -> bool:
+        """Lead; False where that is not possible."""
         try:
-            self.leadership = Leadership(self._region, term, self._settings, self._own_rings, self._seed)
+            leadership = self.leadership = Leadership(self._region, term, self._settings, self._own_rings, self._seed)
         except BaseException:
             term.close()
             # Others may be able to; and a term for each tick would be one file and one line of log for each.
             self._candidacy.stand_back(time.monotonic())
             raise
         self._candidacy.began()
-        self._workers.start(self.leadership.bodies())
+        return self._start_workers(leadership)
+
+    def _start_workers(self, leadership: Leadership) -> bool:
+        """Without its threads it cannot lead: others may, and what is left in the end this thread delivers."""
+        try:
+            self._workers.start(leadership.bodies())
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            self._tell(f"this process cannot lead: {error}")
+            self._end_term()
+            self._candidacy.stand_back(time.monotonic())
+            return False
+        return True
 
     def _end_term(self) -> None:
         """Stop both duties and let go of the lead; the lock goes last."""

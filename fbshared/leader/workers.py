@@ -22,14 +22,14 @@ class Workers:
         self._threads: list[threading.Thread] = []
 
     def start(self, bodies: Mapping[str, Callable[[Wake], None]]) -> None:
-        """Start those that do not run, by thread name."""
+        """Start those that do not run, by thread name; raises RuntimeError where no thread can be started."""
         running = self.running()
         self._threads = list(running.values())
         for name, body in bodies.items():
             if name not in running:
                 thread = threading.Thread(target=body, args=(self._halt,), name=name, daemon=True)
-                self._threads.append(thread)
                 thread.start()
+                self._threads.append(thread)
 
     def running(self) -> dict[str, threading.Thread]:
         """Those that run, by name."""

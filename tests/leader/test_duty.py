@@ -59,7 +59,8 @@ class Post:
         self.region = region
         self.ring: OwnRing = region.new_ring(4)
         self.lost: list[Duty] = []
-        self.duty = Duty(region, settings, lambda: {self.ring.name: self.ring}, self.lost.append, seed)
+        self.own = {self.ring.name: self.ring}
+        self.duty = Duty(region, settings, lambda: self.own, self.lost.append, seed)
 
     def put(self, name: str) -> None:
         user = events.pack_user(events.make_pack(), {"key": name, "name": name})
@@ -212,6 +213,55 @@ def test_no_more_threads(
     post.duty.start()
 
     assert eventually(lambda: post.well)
+
+
+@pytest.fixture
+def only_the_duty(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """The duty's thread can be started once, and no other, as at the end of the interpreter; until it is undone."""
+    start, started = threading.Thread.start, list[str]()
+
+    def only_once(thread: threading.Thread) -> None:
+        if thread.name != "fbshared" or started:
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        started.append(thread.name)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", only_once)
+        yield patched
+
+
+def test_no_thread_for_a_leader_s_work(
+    make: Make, eventually: Eventually, only_the_duty: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who gets no thread for sync and delivery gives the lead back, says so once, and tries again."""
+    post = make(offer_pause=0.05)
+    post.duty.start()
+
+    assert eventually(lambda: post.region.control.epoch > 2)
+    assert 1 == caplog.text.count("cannot lead")
+    only_the_duty.undo()
+    assert eventually(lambda: post.well)
+
+
+def test_the_end_without_any_other_thread(
+    server: FeatBitServer,
+    make: Make,
+    eventually: Eventually,
+    only_the_duty: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An interpreter that is ending starts no thread for a new leader; the duty's own delivers what is left."""
+    del only_the_duty
+    post = make()
+    post.put("a")
+    post.duty.start()
+    assert eventually(lambda: "cannot lead" in caplog.text)
+    post.own.clear()  # a member that leaves lets go of its rings first
+    post.ring.file.close()
+    post.duty.stop(time.monotonic() + 10)
+
+    assert 1 == server.event_count
 
 
 # Pauses
