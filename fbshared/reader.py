@@ -122,14 +122,14 @@ class Reader:
                 return view
             region = self.region
             try:
-                snapshot = region.snapshot(word)
+                opened = partial(region.snapshot, word)
+                self.view = view.successor(word, region.identity, opened(), opened)
             except FileNotFoundError:
                 continue
             except (CorruptError, OSError) as error:
                 self._rejected = word
                 self._damaged(word, str(error))
                 return view
-            self.view = view.successor(word, region.identity, snapshot, partial(region.snapshot, word))
             return self.view
         if self.words[PUBLICATION] == word:
             self._rejected = word  # no file for it: not looked for again on every call

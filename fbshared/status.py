@@ -203,7 +203,7 @@ def _snapshot(path: str, word: int, identity: tuple[int, int]) -> Snapshot | Non
     if word in (0, RETIRED):
         return None
     try:
-        return Snapshot(files.read_only_map(os.path.join(path, snapshot_name(word))), word, identity)
+        return Snapshot(files.content_of(os.path.join(path, snapshot_name(word))), word, identity)
     except (OSError, CorruptError):
         return None
 

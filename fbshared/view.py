@@ -7,8 +7,7 @@ whose bytes, and whose segments' bytes, did not change.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
@@ -60,7 +59,7 @@ class View:
         pool: what the view before it compiled.
     """
 
-    __slots__ = ("_absent", "_all", "_damaged", "_open", "_pool", "flags", "identity", "ready", "word")
+    __slots__ = ("_absent", "_all", "_base", "_damaged", "_open", "_pool", "flags", "identity", "ready", "word")
 
     def __init__(
         self,
@@ -76,6 +75,7 @@ class View:
         self._open = open_snapshot
         self._pool = pool or Pool()
         self._absent = 0
+        self._base = 0  # of its snapshot, which was sound; or that one itself
         self._damaged = False  # whether one of the flags is
         self._all: dict[str, CompiledFlag | Damaged] | None = None
 
@@ -90,6 +90,7 @@ class View:
     def _copy(self, word: int, open_snapshot: Callable[[], Snapshot] | None) -> View:
         view = View(word, self.identity, open_snapshot, self._pool)
         view.flags, view._all, view._absent, view._damaged = self.flags, self._all, self._absent, self._damaged
+        view._base = self._base
         return view
 
     def successor(
@@ -98,17 +99,26 @@ class View:
         """The view of another snapshot, with all flags that this one used.
 
         Only those are looked up that may be different, as far as the snapshot tells.
+
+        Raises:
+            FileNotFoundError: the snapshot's base has been replaced meanwhile.
+            CorruptError: the base's bytes are not to be believed.
         """
         view = View(word, identity, open_snapshot, self._pool)
-        loader = _Loader(snapshot, self._pool)
+        view._base = snapshot.base_word or word
+        if view._base != self._base or identity != self.identity:
+            snapshot.base()  # nothing is adopted that nobody can read
         flags = self.flags.copy()  # another thread may add to it
         again = self._to_look_up(flags, snapshot) if identity == self.identity else None
         if again is not None:
             view.flags, view._absent = flags, self._absent
             for key in again:
                 view._absent -= flags.pop(key) is None
-        for key in list(flags) if again is None else again:
-            view._keep(key, loader.flag(key))
+        keys = list(flags) if again is None else again
+        if keys:
+            loader = _Loader(snapshot, self._pool)
+            for key in keys:
+                view._keep(key, loader.flag(key))
         return view
 
     def _to_look_up(self, flags: Mapping[str, Used], snapshot: Snapshot) -> set[str] | None:
@@ -181,14 +191,50 @@ class Turn:
         self._free = None
 
 
+class _Segments:
+    """The segments of one open snapshot, and which of the compiled ones are still good."""
+
+    def __init__(self, snapshot: Snapshot, pool: Pool) -> None:
+        self._snapshot = snapshot
+        self._pool = pool
+        self._stamps: dict[str, Stamp] = {}
+
+    def raw(self, id_: str) -> Mapping[str, Any] | None:
+        entry = self._snapshot.find(SEGMENT, id_)
+        if entry is None or entry.archived:
+            return None
+        return unpack(self._snapshot.blob(entry))
+
+    def known(self, id_: str) -> CompiledSegment | None:
+        """One that was compiled before, if neither it nor any that it can reach is different now."""
+        kept = self._pool.segments.get(id_)
+        try:
+            if kept is None or kept.stamp != self.stamp(id_) or not self.unchanged(kept.segments):
+                return None
+        except CorruptError:
+            return None  # compiling it anew shows which one is damaged
+        segment: CompiledSegment = kept.compiled
+        return segment
+
+    def unchanged(self, stamps: Mapping[str, Stamp]) -> bool:
+        return all(self.stamp(id_) == stamp for id_, stamp in stamps.items())
+
+    def stamp(self, id_: str) -> Stamp:
+        if id_ not in self._stamps:
+            entry = self._snapshot.find(SEGMENT, id_)
+            self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
+        return self._stamps[id_]
+
+
 class _Loader:
     """Compiles from one open snapshot, or takes over what is unchanged."""
 
     def __init__(self, snapshot: Snapshot, pool: Pool) -> None:
         self._snapshot = snapshot
         self._pool = pool
-        self._stamps: dict[str, Stamp] = {}
-        self._compiler: Compiler | None = None
+        self._segments = _Segments(snapshot, pool)
+        # With no method of the loader: the two would keep each other, and the file open, until the next collection.
+        self._compiler = Compiler(self._segments.raw, self._segments.known)
 
     def flag(self, key: str) -> Used:
         try:
@@ -203,45 +249,26 @@ class _Loader:
     def entry(self, key: str, entry: Entry) -> CompiledFlag | Damaged:
         kept = self._pool.flags.get(key)
         try:
-            if kept is not None and kept.stamp == entry.stamp and self._unchanged(kept.segments):
+            if kept is not None and kept.stamp == entry.stamp and self._segments.unchanged(kept.segments):
                 flag: CompiledFlag = kept.compiled
                 return flag
-            raw = unpack(self._snapshot.blob(entry))
-            flag = self._compile(raw)
+            flag = self._compile(unpack(self._snapshot.blob(entry)))
         except (CorruptError, MessageError):
             # A damaged segment is not an unknown one: the flag's answer would be wrong, so it gives none.
             return Damaged()
-        self._pool.flags[key] = _Kept(entry.stamp, {id_: self._stamp(id_) for id_ in flag.segments}, flag)
+        self._pool.flags[key] = _Kept(entry.stamp, self._stamps(flag.segments), flag)
         return flag
 
     def _compile(self, raw: Mapping[str, Any]) -> CompiledFlag:
-        if self._compiler is None:
-            # No method of the loader: the two would keep each other, and the file open, until the next collection.
-            self._compiler = Compiler(partial(_segment_of, self._snapshot), self._known_segments())
         flag = self._compiler.flag(raw)
-        for id_, segment in list(self._compiler.compiled.items()):
-            if id_ not in self._pool.segments or self._pool.segments[id_].compiled is not segment:
-                stamps = {nested: self._stamp(nested) for nested in segment.segments}
-                self._pool.segments[id_] = _Kept(self._stamp(id_), stamps, segment)
+        known = self._pool.segments
+        for id_, segment in self._compiler.compiled.items():
+            if id_ not in known or known[id_].compiled is not segment:
+                known[id_] = _Kept(self._segments.stamp(id_), self._stamps(segment.segments), segment)
         return flag
 
-    def _known_segments(self) -> dict[str, CompiledSegment]:
-        return {id_: kept.compiled for id_, kept in list(self._pool.segments.items()) if self._holds(id_, kept)}
-
-    def _holds(self, id_: str, kept: _Kept) -> bool:
-        try:
-            return kept.stamp == self._stamp(id_) and self._unchanged(kept.segments)
-        except CorruptError:
-            return False  # what concerns flags that need it is no concern of the others
-
-    def _unchanged(self, stamps: Mapping[str, Stamp]) -> bool:
-        return all(self._stamp(id_) == stamp for id_, stamp in stamps.items())
-
-    def _stamp(self, id_: str) -> Stamp:
-        if id_ not in self._stamps:
-            entry = self._snapshot.find(SEGMENT, id_)
-            self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
-        return self._stamps[id_]
+    def _stamps(self, ids: Iterable[str]) -> dict[str, Stamp]:
+        return {id_: self._segments.stamp(id_) for id_ in ids}
 
 
 def sound(flags: Mapping[str, Used]) -> dict[str, CompiledFlag]:
@@ -251,10 +278,3 @@ def sound(flags: Mapping[str, Used]) -> dict[str, CompiledFlag]:
 
 def _concerned(flag: CompiledFlag | Damaged, segments: set[str]) -> bool:
     return isinstance(flag, Damaged) or not segments.isdisjoint(flag.segments)
-
-
-def _segment_of(snapshot: Snapshot, id_: str) -> Mapping[str, Any] | None:
-    entry = snapshot.find(SEGMENT, id_)
-    if entry is None or entry.archived:
-        return None
-    return unpack(snapshot.blob(entry))

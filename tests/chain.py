@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
-from fbshared.shm.packing import Changes, Packed, Stamp
+from fbshared.shm.packing import Packed, Stamp
 from fbshared.shm.snapshot import Snapshot
 
 IDENTITY = (1, 2)
@@ -17,15 +17,16 @@ class Chain:
     """The newest snapshot of a leader that publishes one dataset after the other.
 
     Attributes:
-        content: its bytes.
         word: its publication word, which grows by one.
+        files: the bytes of all snapshots so far, by word.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         self.word = 1
         self.dataset = dataset
-        self.packed = Packed.of(dataset, Changes(1))
-        self.content = self._joined(b"")
+        self.packed = Packed.of(dataset, 1)
+        self.files: dict[int, bytes] = {}
+        self._write()
 
     @classmethod
     def of(cls, flags: Iterable[Any], segments: Iterable[Any] = ()) -> Chain:
@@ -33,16 +34,28 @@ class Chain:
         return cls(Dataset.of([*_items(FLAG, flags), *_items(SEGMENT, segments)]))
 
     @property
+    def content(self) -> bytes:
+        """The bytes of the newest one."""
+        return self.files[self.word]
+
+    @property
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.content, self.word, IDENTITY)
+        return self.open(self.word)
+
+    def open(self, word: int) -> Snapshot:
+        """The snapshot of a word."""
+        return self.read(self.files[word], word)
+
+    def read(self, content: bytes, word: int) -> Snapshot:
+        """The snapshot in these bytes, on a base of this leader's."""
+        return Snapshot(content, word, IDENTITY, self.open)
 
     def follow(self, dataset: Dataset) -> Snapshot:
         """Publish the next one."""
-        former = self.content[self.snapshot.blobs_at :]
         self.word += 1
         self.dataset = dataset
         self.packed = self.packed.followed_by(dataset, self.word)
-        self.content = self._joined(former if self.packed.taken else b"")
+        self._write()
         return self.snapshot
 
     def patch(self, *flags: Any, segments: Iterable[Any] = ()) -> bytes:
@@ -51,8 +64,8 @@ class Chain:
         self.follow(self.dataset.merge(replace(item, version=item.version + self.word) for item in news)[0])
         return self.content
 
-    def _joined(self, taken: bytes) -> bytes:
-        return b"".join((self.packed.head(Stamp(self.word, IDENTITY, 1, True)), taken, *self.packed.take()))
+    def _write(self) -> None:
+        self.files[self.word] = b"".join(self.packed.parts(Stamp(IDENTITY, 1, True)))
 
 
 def _items(kind: int, raws: Iterable[Any]) -> list[Item]:

@@ -280,7 +280,19 @@ class Source:
         data = b"".join(pack(Dataset.of([parse_item(FLAG, raw) for raw in flags]), word, IDENTITY, 1, synced=True))
         self.show(data, word, damage=damage, gone=gone)
 
-    def show(self, content: bytes, word: int, *, damage: bool = False, gone: bool = False) -> None:
+    def follow(self, chain: Chain, *, damage: bool = False) -> None:
+        """Show the newest snapshot of a leader."""
+        self.show(chain.content, chain.word, damage=damage, open_base=chain.open)
+
+    def show(
+        self,
+        content: bytes,
+        word: int,
+        *,
+        damage: bool = False,
+        gone: bool = False,
+        open_base: Callable[[int], Snapshot] | None = None,
+    ) -> None:
         data = bytearray(content)
         if damage:
             data[-1] ^= 1
@@ -288,7 +300,7 @@ class Source:
         def open_it() -> Snapshot:
             if gone:
                 raise FileNotFoundError
-            return Snapshot(bytes(data), word, IDENTITY)
+            return Snapshot(bytes(data), word, IDENTITY, open_base)
 
         self.view = View(word, IDENTITY, open_it)
 
@@ -357,14 +369,16 @@ def test_a_patch_is_compared_alone(source: Source, tracker: FlagTracker, monkeyp
     """A listener for everything looks at the patched flags, those of patched segments, and at no others; and what
     it missed is told all the same."""
     chain = Chain.of(DATA["data"]["featureFlags"], DATA["data"]["segments"])
-    source.show(chain.content, chain.word)
+    source.follow(chain)
     everything = observed(tracker)
     monkeypatch.setattr(Snapshot, "keys", None)
-    source.show(chain.patch(flag("other", enabled=False)), chain.word)
+    chain.patch(flag("other", enabled=False))
+    source.follow(chain)
     tracker._look(never)
     assert ["other"] == everything.keys
     chain.patch(segments=[segment("inner", included=["ada"])])
-    source.show(chain.patch(flag("new"), flag("text", archived=True)), chain.word)
+    chain.patch(flag("new"), flag("text", archived=True))
+    source.follow(chain)
     tracker._look(never)
 
     assert ["other", "new", "staff", "text"] == everything.keys
@@ -373,12 +387,14 @@ def test_a_patch_is_compared_alone(source: Source, tracker: FlagTracker, monkeyp
 def test_a_patch_that_was_damaged(source: Source, tracker: FlagTracker) -> None:
     """What changed in a publication that nobody could read is told with the next one."""
     chain = Chain.of([flag("a"), flag("b")])
-    source.show(chain.content, chain.word)
+    source.follow(chain)
     everything = observed(tracker)
-    source.show(chain.patch(flag("b", enabled=False)), chain.word, damage=True)
+    chain.patch(flag("b", enabled=False))
+    source.follow(chain, damage=True)
     tracker._look(never)
     assert ([2], []) == (source.reported, everything.keys)
-    source.show(chain.patch(flag("a", enabled=False)), chain.word)
+    chain.patch(flag("a", enabled=False))
+    source.follow(chain)
     tracker._look(never)
 
     assert ["a", "b"] == everything.keys

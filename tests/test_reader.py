@@ -118,12 +118,57 @@ def test_two_threads_refresh(reader: Reader, publisher: Publisher, monkeypatch: 
     assert before is not after
 
 
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_a_base_that_cannot_be_read(reader: Reader, publisher: Publisher, how: str) -> None:
+    """A patch on it is not adopted; it is reported, the former state stays, and what the leader makes of that is."""
+    dataset = data("a", "b")
+    former = publisher.publish(dataset, synced=True)
+    reader.load("a")
+    base = publisher.publish(dataset, synced=True)
+    dataset, _ = dataset.merge([parse_item(FLAG, flag("a", enabled=False, updated_at="2027-01-01T00:00:00Z"))])
+    word = publisher.publish(dataset, synced=True)
+    path = reader.region.join(snapshot_name(base))
+    if how == "gone":
+        os.unlink(path)
+    else:
+        with open(path, "r+b") as file:
+            file.write(b"damage")
+    control = reader.region.control
+
+    assert (former, True) == (reader.refresh().word, value(reader.load("a")))
+    assert (word, 1) == (control.damaged, control.items_broken)
+    assert not publisher.heal()
+    assert publisher.publish(dataset, synced=True) == reader.refresh().word
+    assert value(reader.load("a")) is False
+
+
+def test_a_base_that_goes_later(reader: Reader, publisher: Publisher) -> None:
+    """What was used before answers on; what was not is reported, and there with the next publication."""
+    dataset = data("a", "b")
+    publisher.publish(dataset, synced=True)
+    reader.load("a")
+    dataset, _ = dataset.merge([parse_item(FLAG, flag("c"))])
+    word = publisher.publish(dataset, synced=True)
+    assert word == reader.refresh().word
+    for name in reader.region.names("snapshot."):
+        if name != snapshot_name(word):
+            os.unlink(reader.region.join(name))
+
+    assert (True, True) == (value(reader.load("a")), value(reader.load("c")))
+    assert isinstance(reader.load("b"), Damaged)
+    assert word == reader.region.control.damaged
+    publisher.publish(dataset, synced=True)
+    assert value(reader.load("b")) is True
+
+
 def test_a_new_flag_while_another_thread_refreshes(reader: Reader, publisher: Publisher) -> None:
     """A thread that finds another one adopting, and the former file gone, looks into the newest publication itself."""
     publisher.publish(data("first"), synced=True)
     former = reader.refresh()
+    both = data("first", "second")
     for _ in range(3):
-        publisher.publish(data("first", "second"), synced=True)
+        publisher.publish(both, synced=True)
+    assert snapshot_name(former.word) not in reader.region.names("snapshot.")
     turn = reader._turns.pop()
     found, every = reader.load("second"), reader.all_flags()
     reader._turns.append(turn)

@@ -4,6 +4,7 @@ import gc
 import struct
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,11 +26,11 @@ def content(flags: list[Any], segments: list[Any] = (), word: int = 1) -> bytes:
     return b"".join(pack(Dataset.of(items), word, IDENTITY, 1, synced=True))
 
 
-def after(view: View, word: int, data: bytes) -> View:
-    """The view of another publication."""
+def after(view: View, word: int, data: bytes, leader: Chain | None = None) -> View:
+    """The view of another publication, on a base of this leader's."""
 
     def open_it() -> Snapshot:
-        return Snapshot(data, word, IDENTITY)
+        return leader.read(data, word) if leader is not None else Snapshot(data, word, IDENTITY)
 
     return view.successor(word, IDENTITY, open_it(), open_it)
 
@@ -215,14 +216,14 @@ def test_only_what_may_be_different_is_looked_up(monkeypatch: pytest.MonkeyPatch
     for key in ("plain", "pro", "lab", "team", "odd", "nobody"):
         view.load(key)
     found = lookups(monkeypatch)
-    view = after(view, 2, leader.patch(flag("unused", enabled=False)))
+    view = after(view, 2, leader.patch(flag("unused", enabled=False)), leader)
     assert [] == found
     leader.patch(flag("plain", enabled=False))
-    view = after(view, 4, leader.patch(flag("unused")))
+    view = after(view, 4, leader.patch(flag("unused")), leader)
     assert ["plain"] == found
     assert value(view.flags["plain"]) is False
     found.clear()
-    view = after(view, 5, leader.patch(segments=(segment("inner", included=["ada"]),)))
+    view = after(view, 5, leader.patch(segments=(segment("inner", included=["ada"]),)), leader)
 
     assert ["lab"] == found
     assert value(view.flags["lab"]) is True
@@ -234,9 +235,9 @@ def test_flags_come_and_go_by_patches() -> None:
     view = first(leader.content)
     for key in ("plain", "nobody", "odd"):
         view.load(key)
-    view = after(view, 2, leader.patch(flag("nobody"), segments=(segment("unknown", included=["ada"]),)))
+    view = after(view, 2, leader.patch(flag("nobody"), segments=(segment("unknown", included=["ada"]),)), leader)
     assert (True, True) == (value(view.flags["nobody"]), value(view.flags["odd"]))
-    view = after(view, 3, leader.patch(flag("nobody", archived=True), flag("plain", archived=True)))
+    view = after(view, 3, leader.patch(flag("nobody", archived=True), flag("plain", archived=True)), leader)
 
     assert {"nobody": None, "plain": None} == {key: view.flags[key] for key in ("nobody", "plain")}
 
@@ -248,10 +249,10 @@ def test_the_bound_of_absent_keys_outlives_patches() -> None:
     view.load("plain")
     for number in range(MOST_ABSENT):
         view.load(f"unknown-{number}")
-    view = after(view, 2, leader.patch(flag("plain", archived=True)))
+    view = after(view, 2, leader.patch(flag("plain", archived=True)), leader)
     assert "plain" not in view.flags
     assert view.load("plain") is None
-    view = after(view, 3, leader.patch(flag("unknown-0")))
+    view = after(view, 3, leader.patch(flag("unknown-0")), leader)
     assert view.load("plain") is None
 
     assert value(view.flags["unknown-0"]) is True
@@ -265,7 +266,7 @@ def test_a_damaged_flag_is_looked_up_again() -> None:
     view = first(broken(leader.content, flip(b"IsOneOf")))
     view.load("pro")
     view.load("plain")
-    view = after(view, 2, leader.patch(flag("new")))
+    view = after(view, 2, leader.patch(flag("new")), leader)
 
     assert value(view.flags["pro"]) is True
 
@@ -277,8 +278,103 @@ def test_damaged_changes_cost_a_look_at_everything() -> None:
     view.load("plain")
     data = leader.patch(flag("plain", enabled=False))
     place = Snapshot(data, 2, IDENTITY)._directory_at - 1
+    view = after(view, 2, broken(data, lambda copy: copy.__setitem__(place, 0)), leader)
 
-    assert value(after(view, 2, broken(data, lambda copy: copy.__setitem__(place, 0))).flags["plain"]) is False
+    assert value(view.flags["plain"]) is False
+
+
+def counted(leader: Chain) -> tuple[Callable[[int], Snapshot], list[int]]:
+    """Opens the leader's snapshots, and notes each base that is opened."""
+    opened: list[int] = []
+
+    def open_base(word: int) -> Snapshot:
+        opened.append(word)
+        return leader.open(word)
+
+    return lambda word: Snapshot(leader.files[word], word, IDENTITY, open_base), opened
+
+
+def test_a_base_is_looked_at_once() -> None:
+    """A patch costs a look at its own file, and at no base that was looked at before; a new base is looked at before
+    anything that stands on it is adopted."""
+    leader = Chain.of(FLAGS, lab())
+    open_it, opened = counted(leader)
+    view = View().successor(1, IDENTITY, open_it(1), lambda: open_it(1))
+    for key in ("plain", "pro", "lab"):
+        view.load(key)
+    for word in (2, 3):
+        leader.patch(flag("plain", enabled=word == 3))
+        view = view.successor(word, IDENTITY, open_it(word), partial(open_it, word))
+    assert [] == opened
+    assert value(view.flags["plain"]) is True
+    assert value(view.load("team")) is False
+    assert [1] == opened
+    leader.follow(leader.dataset)
+    leader.patch(flag("plain", enabled=False))
+    view = view.successor(5, IDENTITY, open_it(5), partial(open_it, 5))
+
+    assert [1, 4] == opened
+    assert value(view.flags["plain"]) is False
+
+
+@pytest.mark.parametrize("identity", [IDENTITY, (3, 4)])
+def test_nothing_stands_on_a_base_that_nobody_can_read(identity: tuple[int, int]) -> None:
+    """A delta is no snapshot without its base: gone or damaged, it is refused as a whole; a base of this word in
+    another region is another base."""
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
+    leader.follow(leader.dataset)
+    leader.patch(flag("plain", enabled=False))
+    seen = 1 if identity == IDENTITY else 2
+    view = view if seen == 1 else View(2, (3, 4), lambda: leader.open(2))
+    for error, open_base in ((FileNotFoundError, lambda word: gone()), (CorruptError, broken_base)):
+        snapshot = Snapshot(leader.content, 3, IDENTITY, open_base)
+        with pytest.raises(error):
+            view.successor(3, IDENTITY, snapshot, lambda found=snapshot: found)
+
+
+def broken_base(word: int) -> Snapshot:
+    raise CorruptError("a base")
+
+
+def test_a_base_that_goes_while_it_is_looked_at() -> None:
+    """What is there already stays; the caller is told, and looks at what is newer."""
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
+    plain = view.load("plain")
+    data = leader.patch(flag("new"))
+    view = view.successor(2, IDENTITY, leader.snapshot, lambda: Snapshot(data, 2, IDENTITY, lambda word: gone()))
+
+    assert plain is view.flags["plain"]
+    assert value(view.load("new")) is True
+    with pytest.raises(FileNotFoundError):
+        view.load("pro")
+    with pytest.raises(FileNotFoundError):
+        view.all()
+
+
+def test_all_flags_of_a_delta_and_its_base() -> None:
+    """Each flag once, as it is now; one that was archived is gone."""
+    leader = Chain.of(FLAGS, lab())
+    view = first(leader.content)
+    plain = view.load("plain")
+    view = after(view, 2, leader.patch(flag("pro", enabled=False), flag("new"), flag("lab", archived=True)), leader)
+
+    assert ["new", "odd", "plain", "pro", "team"] == list(view.all())
+    assert (plain, False) == (view.all()["plain"], value(view.all()["pro"]))
+
+
+def test_segments_of_a_base_are_kept() -> None:
+    """A flag that a patch changes is compiled with the segments that it had, as they are in the base."""
+    leader = Chain.of(FLAGS, lab(nested=True))
+    view = first(leader.content)
+    assert value(view.load("lab")) is True
+    kept = dict(view._pool.segments)
+    changed = flag("lab", rules=[rule(False, in_segment("outer"))], serve=True)
+    view = after(view, 2, leader.patch(changed), leader)
+
+    assert value(view.flags["lab"]) is False
+    assert kept == view._pool.segments
 
 
 # Damage

@@ -75,17 +75,18 @@ class Compiler:
 
     Args:
         load_segment: gives the raw segment of an id, None for an unknown or archived one.
-        known: compiled segments that still hold, as do the ones they refer to.
+        known: gives a compiled segment of an id that still holds, as do the ones that it refers to; None where there
+            is none.
     """
 
     def __init__(
         self,
         load_segment: Callable[[str], Mapping[str, Any] | None],
-        known: Mapping[str, CompiledSegment] | None = None,
+        known: Callable[[str], CompiledSegment | None] = lambda name: None,
     ) -> None:
         self.compiled: dict[str, CompiledSegment] = {}
         self._load = load_segment
-        self._known = known or {}
+        self._known = known
         self._waiting: list[tuple[CompiledSegment, Mapping[str, Any]]] = []
 
     def flag(self, raw: Mapping[str, Any]) -> CompiledFlag:
@@ -109,11 +110,14 @@ class Compiler:
         return in_any([segment for name in ids if (segment := self._segment(name)) is not None])
 
     def _segment(self, name: str) -> CompiledSegment | None:
-        if name in self._known and name not in self.compiled:
-            for held in {name, *self._known[name].segments} & self._known.keys():
-                self.compiled.setdefault(held, self._known[held])
         if name in self.compiled:
             return self.compiled[name]
+        if (known := self._known(name)) is not None:
+            self.compiled[name] = known
+            for reached in known.segments - self.compiled.keys():
+                if (nested := self._known(reached)) is not None:
+                    self.compiled[reached] = nested
+            return known
         raw = self._load(name)
         if not raw:
             return None

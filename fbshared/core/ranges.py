@@ -48,6 +48,8 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
     for entry in raw:
         ranges.append(_range(entry, variations, reason, counts))
         if ranges[-1][:2] == _EVERYONE:  # nobody comes to what follows
+            if len(ranges) == 1 and not ranges[0][3]:
+                return ranges[0][2] or _failing
             break
     if last and raw and (bounds := _bounds(raw[-1])) and bounds[1] >= _NEARLY_ALL and bounds[0] < bounds[1]:
         ranges.append((0, END + 2, *_range(raw[-1], variations, reason, counts)[2:]))
@@ -55,9 +57,6 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
         ranges.append((*_EVERYONE, None, 0, None))
     if not ranges:
         return lambda key, user: None
-    start, end, outcome, counted_below, _ = ranges[0]
-    if (start, end) == _EVERYONE and not counted_below:
-        return _failing if outcome is None else outcome
     return _by_place(variations.flag_key, rule.get("dispatchKey"), ranges)
 
 

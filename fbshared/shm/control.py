@@ -59,7 +59,7 @@ __all__ = [
     "Transport",
 ]
 
-LAYOUT = 4  # changes with every byte format of this folder
+LAYOUT = 5  # changes with every byte format of this folder
 CONTROL_SIZE = 4096
 PUBLICATION = 8
 RETIRED = LARGEST

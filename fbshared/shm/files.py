@@ -24,6 +24,7 @@ from fbshared.errors import CorruptError, RegionError
 __all__ = [
     "MappedFile",
     "allocate",
+    "content_of",
     "create",
     "identity_of",
     "lock_owner",
@@ -44,7 +45,9 @@ _NO_COPY: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) els
 _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 # Opening a pipe waits for its other end, and opening a terminal for a line, where somebody put one in a file's place.
 _AT_ONCE = os.O_NONBLOCK | os.O_NOCTTY
+_TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE
 _SMALL, _AT_A_TIME = 16_384, 1 << 20  # bytes that are written together with others, and together at most
+_SOON_READ = 100_000  # bytes; fewer than from where on memory is asked of the system each time
 _LARGEST = 1 << 30  # bytes that are read at once; nothing that is written here comes near
 
 
@@ -226,15 +229,29 @@ def map_file(path: str) -> MappedFile:
 
 def read_only_map(path: str) -> mmap.mmap:
     """A whole file, mapped for reading and kept by the mapping alone; ``CorruptError`` where it is empty or none."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE)
+    fd = os.open(path, _TO_READ)
     try:
-        found = os.fstat(fd)
-        size = found.st_size
-        if size == 0 or not stat.S_ISREG(found.st_mode):
-            raise CorruptError(f"{os.path.basename(path)} is empty, or no file")
-        return mmap.mmap(fd, size, prot=mmap.PROT_READ, **_NO_COPY)
+        return _mapped(fd, path)
     finally:
         os.close(fd)
+
+
+def content_of(path: str) -> bytes | mmap.mmap:
+    """The whole content of a file that nobody changes any more: read where that is sooner done, or else as
+    ``read_only_map`` gives it."""
+    fd = os.open(path, _TO_READ)
+    try:
+        content = os.read(fd, _SOON_READ)
+        return content if 0 < len(content) < _SOON_READ else _mapped(fd, path)
+    finally:
+        os.close(fd)
+
+
+def _mapped(fd: int, path: str) -> mmap.mmap:
+    found = os.fstat(fd)
+    if found.st_size == 0 or not stat.S_ISREG(found.st_mode):
+        raise CorruptError(f"{os.path.basename(path)} is empty, or no file")
+    return mmap.mmap(fd, found.st_size, prot=mmap.PROT_READ, **_NO_COPY)
 
 
 def read_own(directory: str, name: str, size: int = -1) -> bytes:
@@ -246,7 +263,7 @@ def read_own(directory: str, name: str, size: int = -1) -> bytes:
         OSError: there is none, or it cannot be read.
         CorruptError: it is something else, or somebody else's, or longer than anything that is written here.
     """
-    fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE)
+    fd = os.open(os.path.join(directory, name), _TO_READ)
     with open(fd, "rb") as file:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():

@@ -1,15 +1,14 @@
 """Packing: the bytes of one snapshot after the other, of which each differs little from the one before.
 
-A snapshot that follows on another one takes its blobs as they are, puts the new ones behind them, and has of the index
-only those buckets made anew in which something changed: besides a copy of the bytes, the cost does not grow with the
-environment. What nobody refers to any more goes when it is an eighth.
+After a patch only a delta is made, which has all that is new since its base; of its index only those buckets are made
+anew in which something changed. When it has grown to an eighth of its base, everything is packed into the next base.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from itertools import accumulate, compress, islice, starmap
+from itertools import accumulate, compress, islice
 from operator import is_not
 from typing import NamedTuple
 from zlib import crc32
@@ -23,13 +22,14 @@ __all__ = ["Changes", "Packed", "Stamp", "pack"]
 _PER_BUCKET = 4
 _SMALLEST, _BIGGEST = -(2**63), 2**63 - 1
 _MOST_TOLD = 64  # changes that a snapshot tells of
-_WASTE = 8  # one part of so many of the blobs may be what nobody refers to
+_SHARE = 8  # a delta is one part of so many of its base at most
+_LEAST_ROOM = 1 << 16  # bytes of blobs that any delta may have
+_FEWEST_BUCKETS = 16
 
 
 class Stamp(NamedTuple):
-    """What tells one snapshot from another."""
+    """Where and when a snapshot is made, and whether a full sync is in it."""
 
-    word: int
     identity: tuple[int, int]
     now_ms: int
     synced: bool
@@ -51,57 +51,67 @@ class Changes(NamedTuple):
 
 
 class Packed:
-    """The content of one snapshot without the blobs that it takes over.
+    """What one snapshot file holds: everything, or what is new since a base.
 
     Attributes:
-        taken: bytes of blobs that it takes over from the snapshot before it, all of that one's or none.
+        base: the publication word of the base, 0 where it stands alone.
     """
 
-    __slots__ = ("_added", "_buckets", "_changes", "_dataset", "_live", "_size", "taken")
+    __slots__ = ("_blobs", "_buckets", "_changes", "_dataset", "_entries", "_room", "_size", "base", "word")
 
-    def __init__(self, dataset: Dataset, changes: Changes, buckets: list[bytes], taken: int, live: int) -> None:
+    def __init__(self, dataset: Dataset, word: int, changes: Changes, *, base: int, buckets: int, room: int) -> None:
+        self.word = word
+        self.base = base
         self._dataset = dataset
         self._changes = changes
-        self._buckets = buckets
-        self._size = self.taken = taken
-        self._live = live
-        self._added: list[bytes] = []
+        self._room = room
+        self._buckets = [_bucket(number, b"") for number in range(buckets)]
+        self._blobs: list[bytes] = []
+        self._size = 0  # of all blobs
+        self._entries: dict[tuple[int, str], bytes] = {}  # of a delta's items
 
     @classmethod
-    def of(cls, dataset: Dataset, changes: Changes) -> Packed:
-        """Everything anew, with nothing taken over from anywhere."""
+    def of(cls, dataset: Dataset, word: int, changes: Changes | None = None) -> Packed:
+        """Everything in one file; without ``changes`` everybody has to look everything up."""
         items = (*dataset.flags.values(), *dataset.segments.values())
-        count = 1
-        while count * _PER_BUCKET < len(items):
-            count *= 2
-        made = cls(dataset, changes, [], 0, 0)
-        bodies: list[list[bytes]] = [[] for _ in range(count)]
+        bodies: list[list[bytes]] = [[] for _ in range(_buckets_for(len(items)))]
+        made = cls(dataset, word, changes or Changes(word), base=0, buckets=0, room=0)
         for item in items:
             hashed, entry = made._add(item)
-            bodies[hashed & (count - 1)].append(entry)
+            bodies[hashed & (len(bodies) - 1)].append(entry)
         made._buckets = [_bucket(number, b"".join(body)) for number, body in enumerate(bodies)]
         return made
 
     def followed_by(self, dataset: Dataset, word: int) -> Packed:
-        """What follows on this; it takes over nothing where nothing changed or much, or where that saves room."""
+        """The next snapshot: a delta, or everything where nothing changed, or much, or where the delta would not
+        be small any more."""
         flags = _changed(self._dataset.flags, dataset.flags)
         segments = _changed(self._dataset.segments, dataset.segments)
         if flags is None or segments is None or not 0 < len(flags) + len(segments) <= _MOST_TOLD:
-            return Packed.of(dataset, Changes(word))
-        items = flags + segments
-        changes = self._changes.and_then(items, word)
-        made = Packed(dataset, changes, self._buckets.copy(), self._size, self._live)
-        known = (self._dataset.flags, self._dataset.segments)
-        placed = [made._put(item, known=item.key in known[item.kind]) for item in items]
-        crowded = len(dataset.flags) + len(dataset.segments) > 2 * _PER_BUCKET * len(made._buckets)
-        if crowded or not all(placed) or (made._size - made._live) * _WASTE > made._size:
-            return Packed.of(dataset, changes)
-        return made
+            return Packed.of(dataset, word)
+        changes = self._changes.and_then(flags + segments, word)
+        made = self._delta(dataset, word, changes)
+        for item in flags + segments:
+            made._put(item)
+        return made if made._size <= made._room else Packed.of(dataset, word, changes)
 
-    def take(self) -> list[bytes]:
-        """The blobs that stand behind those taken over. They are not kept."""
-        added, self._added = self._added, []
-        return added
+    def parts(self, stamp: Stamp) -> list[bytes]:
+        """The file, in pieces; once. The content of a whole environment is not kept for what follows."""
+        parts = [self._head(stamp), *self._blobs]
+        if not self.base:
+            self._blobs, self._buckets = [], []
+        return parts
+
+    def _delta(self, dataset: Dataset, word: int, changes: Changes) -> Packed:
+        """What is new so far, on top of the same base or of this, which stands alone."""
+        if not self.base:
+            buckets = max(_buckets_for(_count(dataset) // _SHARE), _FEWEST_BUCKETS)
+            room = max(self._size // _SHARE, _LEAST_ROOM)
+            return Packed(dataset, word, changes, base=self.word, buckets=buckets, room=room)
+        made = Packed(dataset, word, changes, base=self.base, buckets=0, room=self._room)
+        made._buckets, made._blobs = self._buckets.copy(), self._blobs.copy()
+        made._entries, made._size = self._entries.copy(), self._size
+        return made
 
     def _add(self, item: Item) -> tuple[int, bytes]:
         """Put an item's blob behind all others; its key hash, and its entry in the index."""
@@ -112,23 +122,21 @@ class Packed:
         version = min(max(item.version, _SMALLEST), _BIGGEST)
         tag = item.kind | (ARCHIVED if item.archived else 0)
         entry = ENTRY.pack(hashed, version, self._size, len(key), len(blob), checksum, tag)
-        self._added += (key, blob)
+        self._blobs += (key, blob)
         self._size += len(key) + len(blob)
-        self._live += len(key) + len(blob)
         return hashed, entry
 
-    def _put(self, item: Item, *, known: bool) -> bool:
-        """Add an item in place of its former content; False where that is not found, for two keys have one hash."""
+    def _put(self, item: Item) -> None:
+        """Add an item to a delta, in place of what it was there. Its former blob stays, which no entry refers to."""
         hashed, entry = self._add(item)
         number = hashed & (len(self._buckets) - 1)
-        entries = [*ENTRY.iter_unpack(self._buckets[number][BUCKET.size :])]
-        former = [each for each in entries if (each[0], each[6] & 0xFF) == (hashed, item.kind)]
-        others = (each for each in entries if each not in former)
-        self._live -= sum(each[3] + each[4] for each in former)
-        self._buckets[number] = _bucket(number, b"".join((*starmap(ENTRY.pack, others), entry)))
-        return len(former) == known
+        former = self._entries.get((item.kind, item.key))
+        body = self._buckets[number][BUCKET.size :]
+        entries = (body[at : at + ENTRY.size] for at in range(0, len(body), ENTRY.size))
+        self._buckets[number] = _bucket(number, b"".join((*(each for each in entries if each != former), entry)))
+        self._entries[item.kind, item.key] = entry
 
-    def head(self, stamp: Stamp) -> bytes:
+    def _head(self, stamp: Stamp) -> bytes:
         """All that stands in front of the blobs."""
         log = b"".join((self._changes.since.to_bytes(8, "little"), *(change for _, change in self._changes.told)))
         log = crc32(log).to_bytes(4, "little") + log
@@ -136,10 +144,9 @@ class Packed:
         ends = list(accumulate(map(len, self._buckets), initial=0))
         blobs_at = directory_at + 4 * len(ends) + ends[-1]
         dataset = self._dataset
-        flags, segments, count = len(dataset.flags), len(dataset.segments), len(self._buckets)
         head = HEADER.pack(
-            *(MAGIC, LAYOUT, stamp.word, *stamp.identity, blobs_at + self._size, stamp.now_ms, max(dataset.cursor, 0)),
-            *(flags, segments, flags + segments, count),
+            *(MAGIC, LAYOUT, self.word, *stamp.identity, blobs_at + self._size, stamp.now_ms, max(dataset.cursor, 0)),
+            *(len(dataset.flags), len(dataset.segments), self.base, len(self._buckets)),
             *(directory_at, blobs_at, SYNCED if stamp.synced else 0, 0),
         )
         head = head[:-8] + crc32(head[:-8]).to_bytes(8, "little")
@@ -148,14 +155,22 @@ class Packed:
 
 
 def pack(dataset: Dataset, word: int, identity: tuple[int, int], now_ms: int, *, synced: bool) -> list[bytes]:
-    """The parts of a snapshot file, in order."""
-    packed = Packed.of(dataset, Changes(word))
-    return [packed.head(Stamp(word, identity, now_ms, synced)), *packed.take()]
+    """The parts of a snapshot file that stands alone, in order."""
+    return Packed.of(dataset, word).parts(Stamp(identity, now_ms, synced))
 
 
 def _change(item: Item, word: int) -> bytes:
     key = item.key.encode("utf-8", "surrogatepass")
     return CHANGE.pack(word, item.kind, len(key)) + key
+
+
+def _count(dataset: Dataset) -> int:
+    return len(dataset.flags) + len(dataset.segments)
+
+
+def _buckets_for(items: int) -> int:
+    """A power of two that leaves so many items in each."""
+    return 1 << max((items - 1) // _PER_BUCKET, 0).bit_length()
 
 
 def _bucket(number: int, body: bytes) -> bytes:

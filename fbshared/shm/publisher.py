@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 
 from fbshared.core.model import Dataset
-from fbshared.errors import CorruptError
 from fbshared.shm import files
-from fbshared.shm.packing import Changes, Packed, Stamp
+from fbshared.shm.packing import Packed, Stamp
 from fbshared.shm.region import GENERATION_BITS, Region, now_ms, snapshot_name, word_of
 
 __all__ = ["Publisher"]
-
-_NOTHING = memoryview(b"")
 
 
 class Publisher:
@@ -26,9 +23,13 @@ class Publisher:
         self._region = region
         self._epoch = epoch
         self._base = epoch << GENERATION_BITS
-        self.word = 0  # of the newest snapshot of this epoch
         self._generation = 0
-        self._packed: Packed | None = None  # of the newest snapshot
+        self._newest: Packed | None = None
+
+    @property
+    def word(self) -> int:
+        """The newest snapshot's of this epoch; 0 before the first."""
+        return self._newest.word if self._newest is not None else 0
 
     def publish(self, dataset: Dataset, *, synced: bool) -> int:
         """Make this dataset what every process evaluates; returns the word of the newest snapshot of this epoch.
@@ -41,9 +42,9 @@ class Publisher:
         self._generation += 1
         word = self._base + self._generation
         control = self._region.control
-        packed, taken = self._follow(dataset, word)
-        head = packed.head(Stamp(word, self._region.identity, now_ms(), synced))
-        files.replace(self._region.path, snapshot_name(word), [head, taken, *packed.take()])
+        packed = self._follow(dataset, word)
+        parts = packed.parts(Stamp(self._region.identity, now_ms(), synced))
+        files.replace(self._region.path, snapshot_name(word), parts)
         if control.epoch > self._epoch:
             # Superseded while it wrote. The new leader may have begun with what was published before: a reader that
             # adopts this would go back in time with the new leader's first snapshot, which removes this file.
@@ -53,39 +54,37 @@ class Publisher:
         control.data_version = max(dataset.cursor, 0)
         control.published_at = now_ms()
         control.publications += 1
-        previous, self.word, self._packed = self.word, word, packed
-        self._remove_older(previous or word)
+        previous, self._newest = self._newest, packed
+        self._remove_older(packed, previous or packed)
         return word
 
     def heal(self) -> bool:
         """Repair the word after a superseded leader wrote it; False where the snapshot is gone or damaged."""
         control = self._region.control
-        if self.word == 0:
+        newest = self._newest
+        if newest is None:
             return True
-        if control.publication < self.word:
-            control.publication = self.word
-        if control.damaged == self.word:
-            return False
-        return os.path.exists(self._region.join(snapshot_name(self.word)))
+        if control.publication < newest.word:
+            control.publication = newest.word
+        return self._is_sound(newest)
 
-    def _follow(self, dataset: Dataset, word: int) -> tuple[Packed, memoryview]:
-        """What follows on the newest snapshot, and the blobs of that one, which are copied from its file.
+    def _is_sound(self, packed: Packed) -> bool:
+        """Whether its files are there, and nobody could not read them: a base is in several snapshots."""
+        words = (packed.base or packed.word, packed.word)
+        exist = (os.path.exists(self._region.join(snapshot_name(word))) for word in words)
+        return not words[0] <= self._region.control.damaged <= words[1] and all(exist)
 
-        Where somebody could not read it, or it is published again for another reason, no byte is taken from there.
-        """
-        if self._packed is not None and self._region.control.damaged != self.word:
-            packed = self._packed.followed_by(dataset, word)
-            if not packed.taken:
-                return packed, _NOTHING
-            try:
-                newest = self._region.snapshot(self.word)
-                return packed, memoryview(newest.buffer)[newest.blobs_at :]
-            except (CorruptError, OSError):
-                pass  # somebody removed it
-        return Packed.of(dataset, Changes(word)), _NOTHING
+    def _follow(self, dataset: Dataset, word: int) -> Packed:
+        newest = self._newest
+        if newest is None or not self._is_sound(newest):
+            return Packed.of(dataset, word)
+        return newest.followed_by(dataset, word)
 
-    def _remove_older(self, word: int) -> None:
+    def _remove_older(self, *kept: Packed) -> None:
+        """Remove what is older than the newest snapshot, except those that are kept, with their bases."""
+        words = {word for each in kept for word in (each.word, each.base)}
         # Never a larger word: it belongs to the leader that superseded this one.
         for name in self._region.names("snapshot."):
-            if (word_of(name) or 0) < word:
+            word = word_of(name) or 0
+            if word < self.word and word not in words:
                 files.remove(self._region.join(name))

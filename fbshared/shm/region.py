@@ -243,13 +243,14 @@ class Region:
         return files.identity_of(self.join("control")) == self._inode
 
     def snapshot(self, word: int) -> Snapshot:
-        """Map one publication.
+        """Open one publication.
 
         Raises:
             FileNotFoundError: it is gone; a newer one has been published, or the region is.
             CorruptError: its bytes are not to be believed.
         """
-        return Snapshot(files.read_only_map(self.join(snapshot_name(word))), word, self.identity)
+        content = files.content_of(self.join(snapshot_name(word)))
+        return Snapshot(content, word, self.identity, self.snapshot)
 
     def candidate_start(self, name: str) -> int:
         """When the owner of another process's ring started; 0 where it is not alive, or never leads.

@@ -1,10 +1,15 @@
-"""A snapshot: one immutable file with all flags and segments of one generation.
+"""A snapshot: all flags and segments of one generation, in one immutable file or in two.
 
-Layout, little-endian; offsets are from the file's start::
+One that stands alone has everything in its file. A delta has only what is new since its base, an earlier snapshot
+that stands alone, and everything else is there: a patch costs a file of its own size, and whoever looks only at what
+changed opens that one alone.
+
+Layout of both, little-endian; offsets are from the file's start::
 
     header     16 words: magic, layout, publication word, identity (2), file size, birth ms, cursor ms,
-               flags, segments, items, buckets, directory offset, blobs offset, flags word (bit 0: a full
-               sync is in it), CRC-32 of the 15 words before
+               flags, segments (both with those of the base), publication word of the base (0: stands alone),
+               buckets, directory offset, blobs offset, flags word (bit 0: a full sync is in it), CRC-32 of the
+               15 words before
     changes    CRC-32 (4), a publication word (8), and what changed after that, newest first: publication word (8),
                kind (4), length of the key (4), key in UTF-8
     directory  buckets + 1 offsets of 4 bytes, relative to the directory's end
@@ -21,7 +26,7 @@ the environment, and no damaged byte is ever believed.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
@@ -52,6 +57,7 @@ class Entry(NamedTuple):
     checksum: int
     kind: int
     archived: bool
+    buffer: Buffer  # of the file that it is in
 
     @property
     def stamp(self) -> tuple[int, int, int]:
@@ -65,17 +71,28 @@ def key_hash(kind: int, key: bytes) -> int:
 
 
 class Snapshot:
-    """Looks items up in the bytes of one snapshot file.
+    """Looks items up in the bytes of a snapshot file, and of its base where it has one.
+
+    The base is opened when something is looked for that may be in it; all that looks may raise what ``open_base``
+    raises.
+
+    Args:
+        word: the publication, which is in the file, too.
+        identity: the region's.
+        open_base: gives the snapshot of a publication; ``FileNotFoundError`` where it is gone.
 
     Raises:
         CorruptError: the bytes are cut off, damaged, or of another region, layout or publication.
     """
 
     __slots__ = (
+        "_base",
         "_buckets",
         "_buckets_at",
         "_directory_at",
         "_mask",
+        "_open_base",
+        "base_word",
         "blobs_at",
         "born_at",
         "buffer",
@@ -85,7 +102,13 @@ class Snapshot:
         "synced",
     )
 
-    def __init__(self, buffer: Buffer, word: int, identity: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        buffer: Buffer,
+        word: int,
+        identity: tuple[int, int],
+        open_base: Callable[[int], Snapshot] | None = None,
+    ) -> None:
         if len(buffer) < HEADER.size:
             raise CorruptError("a snapshot is shorter than its header")
         head = HEADER.unpack_from(buffer)
@@ -102,12 +125,26 @@ class Snapshot:
         self.cursor: int = head[7]
         self.flags: int = head[8]
         self.segments: int = head[9]
+        self.base_word: int = head[10]
         self.synced = bool(head[14] & SYNCED)
         self._buckets: int = head[11]
         self._mask = self._buckets - 1
         self._directory_at: int = head[12]
         self._buckets_at: int = self._directory_at + 4 * (self._buckets + 1)
         self.blobs_at: int = head[13]
+        self._open_base = open_base
+        self._base: Snapshot | None = None
+
+    def base(self) -> Snapshot | None:
+        """The snapshot with everything that is not in this one's file; None where this one stands alone."""
+        if self._base is None and self.base_word:
+            if self._open_base is None:
+                raise CorruptError("a snapshot cannot stand without its base")
+            base = self._open_base(self.base_word)
+            if base.base_word:
+                raise CorruptError("a snapshot's base does not stand alone")
+            self._base = base
+        return self._base
 
     def changed_since(self, word: int) -> set[tuple[int, str]] | None:
         """Kind and key of every item that changed after an earlier publication; None where that is not known any
@@ -135,19 +172,16 @@ class Snapshot:
         """The entry of an item, tombstones included; None where the snapshot has no such item."""
         encoded = key.encode("utf-8", "surrogatepass")
         hashed = key_hash(kind, encoded)
-        for entry in self._bucket(hashed & self._mask):
-            if entry[0] == hashed and entry[6] & 0xFF == kind:
-                found = self._entry_of(entry)
-                if self._key(found) == encoded:
-                    return found
-                self.blob(found)  # raises for a damaged key; else two keys have one hash
-        return None
+        found = self._find(kind, encoded, hashed)
+        if found is None and (base := self.base()) is not None:
+            found = base._find(kind, encoded, hashed)
+        return found
 
     def blob(self, entry: Entry) -> bytes:
         """The item in msgpack, checked."""
-        key = self._key(entry)
+        key = _key(entry)
         start = entry.offset + entry.key_length
-        blob = self.buffer[start : start + entry.length]
+        blob = entry.buffer[start : start + entry.length]
         if len(blob) != entry.length or crc32(blob, crc32(key)) != entry.checksum:
             raise CorruptError("an item of a snapshot is damaged")
         return bytes(blob)
@@ -163,16 +197,34 @@ class Snapshot:
             yield Item(entry.kind, key, entry.version, entry.archived, self.blob(entry))
 
     def _entries(self) -> Iterator[tuple[str, Entry]]:
+        base = self.base()
+        if base is None:
+            yield from self._in_file()
+            return
+        newer = {(entry.kind, key): entry for key, entry in self._in_file()}
+        for key, entry in base._in_file():
+            yield key, newer.pop((entry.kind, key), entry)
+        for (_, key), entry in newer.items():
+            yield key, entry
+
+    def _in_file(self) -> Iterator[tuple[str, Entry]]:
         for number in range(self._buckets):
             for raw in self._bucket(number):
                 entry = self._entry_of(raw)
-                key = self._key(entry)
+                key = _key(entry)
                 if key_hash(entry.kind, key) != raw[0]:
                     raise CorruptError("a key of a snapshot is damaged")
                 yield key.decode("utf-8", "surrogatepass"), entry
 
-    def _key(self, entry: Entry) -> bytes:
-        return bytes(self.buffer[entry.offset : entry.offset + entry.key_length])
+    def _find(self, kind: int, encoded: bytes, hashed: int) -> Entry | None:
+        """As ``find``, in this file alone."""
+        for entry in self._bucket(hashed & self._mask):
+            if entry[0] == hashed and entry[6] & 0xFF == kind:
+                found = self._entry_of(entry)
+                if _key(found) == encoded:
+                    return found
+                self.blob(found)  # raises for a damaged key; else two keys have one hash
+        return None
 
     def _bucket(self, number: int) -> Iterator[tuple[int, ...]]:
         try:
@@ -189,4 +241,9 @@ class Snapshot:
 
     def _entry_of(self, raw: tuple[int, ...]) -> Entry:
         _, version, offset, key_length, length, checksum, tag = raw
-        return Entry(version, self.blobs_at + offset, key_length, length, checksum, tag & 0xFF, bool(tag & ARCHIVED))
+        place = self.blobs_at + offset
+        return Entry(version, place, key_length, length, checksum, tag & 0xFF, bool(tag & ARCHIVED), self.buffer)
+
+
+def _key(entry: Entry) -> bytes:
+    return bytes(entry.buffer[entry.offset : entry.offset + entry.key_length])

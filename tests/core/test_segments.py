@@ -197,7 +197,7 @@ def test_known_segments_are_taken_over(make_flag: Make, make_segment: Make) -> N
     flag = make_flag(rules=[only])
     inner = make_segment("s1", rules=[rule(refers('["s2"]'))])
     before = Environment(flag, inner, make_segment("s2"), make_segment("s3")).compiler
-    after = Compiler(lambda name: pytest.fail("loaded"), before.compiled)
+    after = Compiler(lambda name: pytest.fail("loaded"), before.compiled.get)
     again = after.flag(flag)
 
     assert before.compiled == after.compiled

@@ -67,38 +67,81 @@ def many(count: int) -> Dataset:
     return Dataset.of([item(f"flag-{number}", 1, b"x" * 100) for number in range(count)])
 
 
-def test_only_what_changed_is_added() -> None:
-    """A patch of one flag adds its key and content, and takes over all the rest; a reader of before is told of it."""
-    dataset = many(100)
-    chain = Chain(dataset)
-    dataset, _ = dataset.merge([item("flag-7", 2, b"new")])
-    first = chain.packed
-    packed = first.followed_by(dataset, 2)
-
-    assert first.taken == 0
-    assert [b"flag-7", b"new"] == packed.take()
-    assert packed.taken == sum(len(each.key) + 100 for each in many(100).items())
-    snapshot = chain.follow(dataset)
-    assert {(FLAG, "flag-7")} == snapshot.changed_since(1)
-    assert set() == snapshot.changed_since(2)
-    assert snapshot.changed_since(0) is None
-
-
-def test_the_waste_is_bounded() -> None:
-    """Whatever is patched how often, a snapshot is never more than an eighth larger than it must be, and who was
-    there before it was tidied up is told of the changes all the same."""
-    dataset = many(100)
-    chain = Chain(dataset)
-    smallest = len(chain.content)
-    anew = 0
-    for word in range(2, 120):
-        dataset, _ = dataset.merge([item(f"flag-{word % 3}", word, b"y" * 100)])
+def test_a_delta_has_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file of a patch has the flag of that patch and those of the patches before, and leads to the base for all
+    the rest; a reader of before is told what changed."""
+    monkeypatch.setattr(packing, "_LEAST_ROOM", 1000)
+    chain = Chain(many(100))
+    base = len(chain.content)
+    for number in (7, 8):
+        dataset, _ = chain.dataset.merge([item(f"flag-{number}", 2, b"new")])
         snapshot = chain.follow(dataset)
-        anew += chain.packed.taken == 0
-        assert {(FLAG, f"flag-{word % 3}")} == snapshot.changed_since(word - 1)
-        assert len(chain.content) < smallest * 9 / 8 + 64 * (CHANGE.size + 10)
+    alone = Snapshot(chain.content, 3, IDENTITY)
 
-    assert 2 < anew < 15
+    assert (0, 1, 1) == (chain.open(1).base_word, chain.open(2).base_word, snapshot.base_word)
+    assert {"flag-7", "flag-8"} == {key for key, _ in alone._in_file()}
+    assert len(chain.content) < base / 10
+    assert {(FLAG, "flag-8")} == snapshot.changed_since(2)
+    assert {(FLAG, "flag-7"), (FLAG, "flag-8")} == snapshot.changed_since(1)
+    assert set() == snapshot.changed_since(3)
+    assert snapshot.changed_since(0) is None
+    with pytest.raises(CorruptError, match="base"):
+        alone.find(FLAG, "flag-1")
+
+
+def test_what_is_in_a_delta_is_looked_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base is opened for what only it can have, and once."""
+    chain = Chain(many(100))
+    chain.follow(chain.dataset.merge([item("flag-7", 2, b"new")])[0])
+    opened: list[int] = []
+
+    def open_base(word: int) -> Snapshot:
+        opened.append(word)
+        return chain.open(word)
+
+    snapshot = Snapshot(chain.content, 2, IDENTITY, open_base)
+    snapshot.find(FLAG, "flag-7")
+    assert [] == opened
+    for key in ("flag-8", "unknown"):
+        snapshot.find(FLAG, key)
+
+    assert [1] == opened
+
+
+def test_a_delta_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is patched how often, it is an eighth of its base at most; who was there before the next base is told
+    of the changes all the same."""
+    monkeypatch.setattr(packing, "_LEAST_ROOM", 0)
+    chain = Chain(many(400))
+    base = len(chain.content)
+    bases = 0
+    for word in range(2, 240):
+        dataset, _ = chain.dataset.merge([item(f"flag-{word % 3}", word, b"y" * 100)])
+        snapshot = chain.follow(dataset)
+        bases += not snapshot.base_word
+        assert {(FLAG, f"flag-{word % 3}")} == snapshot.changed_since(word - 1)
+        if snapshot.base_word:
+            assert len(chain.content) < base / 8 + 64 * (CHANGE.size + 10)
+
+    assert 3 < bases < 6
+
+
+def test_a_small_environment_is_not_written_all_the_time() -> None:
+    """A delta may have some flags, however few there are."""
+    chain = Chain(many(3))
+    for word in range(2, 50):
+        snapshot = chain.follow(chain.dataset.merge([item("flag-1", word, b"y" * 100)])[0])
+
+        assert 1 == snapshot.base_word
+
+
+def test_one_large_segment() -> None:
+    """What is too large for a delta is written with everything else."""
+    chain = Chain(many(3))
+    snapshot = chain.follow(chain.dataset.merge([item("large", 2, b"x" * 100_000, SEGMENT)])[0])
+
+    assert 0 == snapshot.base_word
+    assert {(SEGMENT, "large")} == snapshot.changed_since(1)
 
 
 def test_a_full_synchronisation_begins_anew() -> None:
@@ -115,7 +158,7 @@ def test_a_full_synchronisation_begins_anew() -> None:
         chain = Chain(before)
         snapshot = chain.follow(dataset)
 
-        assert chain.packed.taken == 0
+        assert snapshot.base_word == 0
         assert snapshot.changed_since(1) is None
         assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
 
@@ -124,12 +167,14 @@ def test_the_index_grows_with_the_environment() -> None:
     """New flags, one after the other, do not fill few buckets more and more."""
     dataset = many(1)
     chain = Chain(dataset)
-    for word in range(2, 66):
-        dataset, _ = dataset.merge([item(f"more-{word}")])
+    most = 0
+    for word in range(2, 300):
+        dataset, _ = dataset.merge([item(f"more-{word}", blob=b"x" * 1000)])
         snapshot = chain.follow(dataset)
         assert {(FLAG, f"more-{word}")} == snapshot.changed_since(word - 1)
+        most = max(most, *(len(list(snapshot._bucket(number))) for number in range(snapshot._buckets)))
 
-    assert snapshot._buckets >= 8
+    assert 5 < most < 20
     assert [(each.version, each.blob) for each in dataset.items()] == contents(snapshot, dataset.items())
 
 
@@ -146,7 +191,7 @@ def test_changes_are_told_by_whole_publications() -> None:
 
 
 def test_two_keys_with_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are two flags all the same, whichever of them is patched or comes later."""
+    """They are two flags all the same, whichever of them is patched or comes later, in a delta or in its base."""
     monkeypatch.setattr(packing, "key_hash", lambda kind, key: 7)
     monkeypatch.setattr("fbshared.shm.snapshot.key_hash", lambda kind, key: 7)
     dataset = Dataset.of([item("a"), item("a", kind=SEGMENT)])
@@ -167,9 +212,9 @@ def test_damaged_changes_are_noticed() -> None:
         broken = bytearray(chain.content)
         broken[place] ^= 1
         with pytest.raises(CorruptError, match="changes"):
-            Snapshot(bytes(broken), 2, IDENTITY).changed_since(1)
+            chain.read(bytes(broken), 2).changed_since(1)
         with pytest.raises(CorruptError):
-            list(Snapshot(bytes(broken), 2, IDENTITY).items())
+            list(chain.read(bytes(broken), 2).items())
 
 
 def test_packed_at_once() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fbshared.core.model import EMPTY, FLAG, Dataset, Item
-from fbshared.shm import files
+from fbshared.shm import files, packing
 from fbshared.shm.control import RETIRED
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name, word_of
@@ -132,41 +132,74 @@ def many() -> Dataset:
     return Dataset.of([Item(FLAG, f"flag-{number}", 1000, False, b"1000" * 20) for number in range(100)])
 
 
-def test_a_patch_follows_on_the_newest_file(region: Region) -> None:
-    """What did not change is copied from there, and the next leader reads the same data in it."""
+def patch(dataset: Dataset, version: int, key: str = "flag-7") -> Dataset:
+    return dataset.merge([Item(FLAG, key, version, False, b"%d" % version * 20)])[0]
+
+
+def test_a_patch_writes_what_is_new(region: Region) -> None:
+    """What did not change stays in the file of the base, and the next leader reads the same data in both."""
     publisher = Publisher(region, 1)
     dataset = many()
     first = publisher.publish(dataset, synced=True)
     for version in range(1001, 1020):
-        dataset, _ = dataset.merge([Item(FLAG, "flag-7", version, False, b"%d" % version * 20)])
+        dataset = patch(dataset, version)
         word = publisher.publish(dataset, synced=True)
     snapshot = region.snapshot(word)
 
+    assert first == snapshot.base_word
+    assert {snapshot_name(each) for each in (first, word - 1, word)} == set(region.names("snapshot."))
+    assert os.path.getsize(region.join(snapshot_name(word))) < os.path.getsize(region.join(snapshot_name(first)))
     assert {(FLAG, "flag-7")} == snapshot.changed_since(first)
     assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
 
 
-@pytest.mark.parametrize("how", ["damaged", "removed", "again"])
-def test_a_file_that_is_not_to_be_copied(region: Region, how: str) -> None:
-    """After a report, without the file, and whenever the same is published again, all bytes come from the leader."""
+def test_the_region_holds_two_bases_at_most(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base goes with the last two snapshots that stand on it; whoever reads the one before still finds its own."""
+    monkeypatch.setattr(packing, "_LEAST_ROOM", 0)
     publisher = Publisher(region, 1)
     dataset = many()
-    word = publisher.publish(dataset, synced=True)
-    path = region.join(snapshot_name(word))
+    bases = set()
+    before = publisher.publish(dataset, synced=True)
+    for version in range(1001, 1100):
+        dataset = patch(dataset, version)
+        word = publisher.publish(dataset, synced=True)
+        for each in (before, word):
+            assert region.snapshot(each).find(FLAG, "flag-3") is not None
+        names = {snapshot_name(each) for each in (before, word)}
+        standing = {snapshot_name(base) for each in (before, word) if (base := region.snapshot(each).base_word)}
+        bases |= standing
+        assert names | standing == set(region.names("snapshot."))
+        before = word
+
+    assert len(bases) > 3
+
+
+@pytest.mark.parametrize("how", ["damaged", "damaged before", "removed", "again"])
+def test_a_base_that_is_not_to_be_built_on(region: Region, how: str) -> None:
+    """After a report, about the newest snapshot or an earlier one on the same base, without the file, and whenever
+    the same is published again, all bytes come from the leader."""
+    publisher = Publisher(region, 1)
+    dataset = many()
+    first = publisher.publish(dataset, synced=True)
+    dataset = patch(dataset, 1500)
+    second = publisher.publish(dataset, synced=True)
+    path = region.join(snapshot_name(first))
     if how == "removed":
         os.unlink(path)
     else:
         with open(path, "r+b") as file:
             file.seek(-30, os.SEEK_END)
             file.write(b"damage")
-    if how == "damaged":
-        region.control.damaged = word
+    if how.startswith("damaged"):
+        region.control.damaged = second if how == "damaged" else first
     if how != "again":
-        dataset, _ = dataset.merge([Item(FLAG, "flag-7", 2000, False, b"new")])
+        assert not publisher.heal()
+        dataset = patch(dataset, 2000)
     snapshot = region.snapshot(publisher.publish(dataset, synced=True))
 
+    assert publisher.heal()
     assert sorted(dataset.items(), key=repr) == sorted(snapshot.items(), key=repr)
-    assert snapshot.changed_since(word) is None
+    assert snapshot.changed_since(second) is None
 
 
 # Healing
@@ -205,9 +238,12 @@ def test_what_somebody_could_not_read_is_published_again(region: Region) -> None
     assert publisher.heal()
 
 
-def test_a_file_that_was_removed(region: Region) -> None:
-    """A publication without its file has to be made again."""
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_file_that_was_removed(region: Region, which: int) -> None:
+    """A publication without its file, or without that of its base, has to be made again."""
     publisher = Publisher(region, 1)
-    os.unlink(region.join(snapshot_name(publisher.publish(ONE, synced=True))))
+    dataset = many()
+    words = [publisher.publish(each, synced=True) for each in (dataset, patch(dataset, 1500))]
+    os.unlink(region.join(snapshot_name(words[which])))
 
     assert not publisher.heal()
