@@ -7,7 +7,6 @@ joined thread is gone for the kernel too, and threads are started again from the
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
@@ -49,6 +48,8 @@ class _Forks:
         self._before = before
         self._after = after
         self._begun: deque[tuple[int, FrameType, int]] = deque()
+        import ctypes  # other versions do without
+
         self._callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(self.safe_moment)
         self.ask: Callable[[], object] = partial(ctypes.pythonapi.Py_AddPendingCall, self._callback, None)
 

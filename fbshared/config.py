@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import KW_ONLY, InitVar, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -201,10 +199,10 @@ class Config:
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
     _: KW_ONLY
     role: Literal["auto", "follower"] = "auto"
-    directory: str | Path | None = None
+    directory: str | os.PathLike[str] | None = None
     leader_stale_limit: float = 10.0
     data_source: DataSource | None = None
-    persistence_dir: str | Path | None = None
+    persistence_dir: str | os.PathLike[str] | None = None
     sync: Literal["auto", "streaming", "polling"] = "auto"
     polling_url: str | None = None
     polling_interval: float = 30.0
@@ -242,9 +240,9 @@ class Config:
         _kind("defaults", self.defaults, Mapping)
         if self.role not in ("auto", "follower"):
             raise ConfigError(f"role must be 'auto' or 'follower', not {self.role!r}")
-        if self.directory is not None and not isinstance(self.directory, Path):
+        if self.directory is not None and not isinstance(self.directory, os.PathLike):
             _text("directory", self.directory)
-        if self.persistence_dir is not None and not isinstance(self.persistence_dir, Path):
+        if self.persistence_dir is not None and not isinstance(self.persistence_dir, os.PathLike):
             _text("persistence_dir", self.persistence_dir)
         if self.sync not in ("auto", "streaming", "polling"):
             raise ConfigError(f"sync must be 'auto', 'streaming' or 'polling', not {self.sync!r}")
@@ -356,7 +354,8 @@ def require_config(value: object) -> None:
 
 def default_root() -> str:
     """Where regions live when nothing was asked for."""
-    for path in (_SHARED_MEMORY, tempfile.gettempdir()):
-        if os.path.isdir(path):
-            return path
-    raise RegionError(2, "no directory for shared files", _SHARED_MEMORY)  # pragma: no cover
+    if os.path.isdir(_SHARED_MEMORY):
+        return _SHARED_MEMORY
+    import tempfile  # hardly ever needed, and it needs much itself
+
+    return tempfile.gettempdir()

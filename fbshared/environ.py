@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from fbshared.errors import ConfigError
@@ -143,7 +142,8 @@ def in_variables(message: str, environ: Mapping[str, str]) -> str:
 
 def _secret_in(file: str) -> str:
     try:
-        secret = Path(file).read_text(encoding="utf-8").strip()
+        with open(file, encoding="utf-8") as content:
+            secret = content.read().strip()
     except OSError as error:
         raise ConfigError(f"{SECRET_FILE} cannot be read: {error.strerror}: {file!r}") from None
     except ValueError:

@@ -25,9 +25,9 @@ import math
 import os
 import time
 from dataclasses import KW_ONLY, dataclass
-from hashlib import blake2b
 from typing import Protocol
 
+from fbshared.core.hashes import blake2b
 from fbshared.core.wire import parse_bootstrap
 from fbshared.errors import ConfigError, MessageError
 

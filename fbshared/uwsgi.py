@@ -7,7 +7,6 @@ after these forks; it does so for every ``fork``.
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +53,8 @@ def around_forks_in_c(before: Callable[[], None], after: Callable[[], None]) -> 
     """
     if _uwsgi() is None:
         return
+    import ctypes  # other servers' processes do without
+
     library = ctypes.CDLL(None)
     # glibc has the portable name for programs that are linked with it only.
     register = getattr(library, "__register_atfork", None) or getattr(library, "pthread_atfork", None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import fields
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from fbshared import network
 from fbshared.config import Config
+from fbshared.core.hashes import blake2b
 from fbshared.core.wire import insight_url, latest_url
 from fbshared.errors import RegionError
 from fbshared.member import Member, MemberSettings

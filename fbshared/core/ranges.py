@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from fbshared.core.conditions import elements
+from fbshared.core.hashes import md5
 from fbshared.core.operators import MISSING
 from fbshared.core.outcomes import Outcome, Variations
-from fbshared.core.rollout import END, first_integer, mark, md5, place
+from fbshared.core.rollout import END, first_integer, mark, place
 from fbshared.core.users import BUILT_IN, attribute
 from fbshared.errors import EvaluationError
 

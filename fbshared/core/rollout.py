@@ -5,16 +5,9 @@ from __future__ import annotations
 from math import ceil
 from struct import Struct
 
-try:
-    # The builtin module costs a third of what the OpenSSL constructor does, and knows no policy against md5.
-    from _md5 import md5  # type: ignore[import-not-found]
-except ImportError:
-    from functools import partial
-    from hashlib import md5 as _openssl_md5
+from fbshared.core.hashes import md5
 
-    md5 = partial(_openssl_md5, usedforsecurity=False)
-
-__all__ = ["END", "first_integer", "mark", "md5", "place"]
+__all__ = ["END", "first_integer", "mark", "place"]
 
 END = 2**31  # the place of 1.0, which two texts in 2**32 reach
 

@@ -11,9 +11,9 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import NamedTuple
 
+from fbshared.core.hashes import blake2b
 from fbshared.core.model import Dataset
 from fbshared.errors import CorruptError
 from fbshared.leader.wake import Wake

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import mmap
 import os
-import secrets
 import stat
 import sys
 import time
@@ -143,7 +142,7 @@ def allocate(fd: int, offset: int, size: int) -> None:
 
 def temporary(directory: str) -> tuple[str, int]:
     """A new empty file under a temporary name, and its descriptor."""
-    path = os.path.join(directory, TEMPORARY + secrets.token_hex(8))
+    path = os.path.join(directory, TEMPORARY + os.urandom(8).hex())
     return path, os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, 0o600)
 
 

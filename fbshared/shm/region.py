@@ -10,11 +10,10 @@ import errno
 import math
 import mmap
 import os
-import secrets
 import time
 from collections.abc import Callable, Container
-from hashlib import blake2b
 
+from fbshared.core.hashes import blake2b
 from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import control as control_page
 from fbshared.shm import files, ring
@@ -70,7 +69,7 @@ def snapshot_name(word: int) -> str:
 
 def ring_name() -> str:
     """A name that no ring has."""
-    return f"ring.{secrets.token_hex(8)}"
+    return f"ring.{os.urandom(8).hex()}"
 
 
 def word_of(name: str) -> int | None:
@@ -79,6 +78,11 @@ def word_of(name: str) -> int | None:
         case ["snapshot", epoch, generation] if epoch.isdecimal() and generation.isdecimal():
             return int(epoch) << GENERATION_BITS | int(generation)
     return None
+
+
+def _random_word() -> int:
+    """Any number but 0."""
+    return int.from_bytes(os.urandom(8), "little") >> 1 or 1
 
 
 def process_start(pid: int) -> int:
@@ -209,7 +213,7 @@ class Region:
                 continue
             except FileNotFoundError:
                 pass
-            identity = secrets.randbits(63) or 1, secrets.randbits(63) or 1
+            identity = _random_word(), _random_word()
             try:
                 made = files.create(self.path, "control", CONTROL_SIZE, control_page.birth(identity, now_ms()))
             except FileNotFoundError:

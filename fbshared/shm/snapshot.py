@@ -27,10 +27,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 from typing import NamedTuple
 from zlib import crc32
 
+from fbshared.core.hashes import blake2b
 from fbshared.core.model import Item
 from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT

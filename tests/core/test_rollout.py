@@ -1,13 +1,11 @@
 """Places are those of every FeatBit SDK, and comparing them is comparing the reference's floats."""
 
-import importlib
 import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fbshared.core import rollout
 from fbshared.core.rollout import END, mark, place
 
 PLACES = {
@@ -38,17 +36,6 @@ def test_a_text_without_utf8_has_no_place() -> None:
     """A lone surrogate is refused, because there is nothing to hash."""
     with pytest.raises(UnicodeEncodeError):
         place("\ud800")
-
-
-def test_places_without_the_builtin_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interpreter built without its own md5 uses the one of hashlib, with the same places."""
-    monkeypatch.setitem(sys.modules, "_md5", None)
-    other = importlib.reload(rollout)
-
-    assert 314684291 == other.place("test-value")
-
-    monkeypatch.undo()
-    importlib.reload(rollout)
 
 
 BOUNDS = st.floats(allow_nan=False) | st.floats(-0.1, 1.1) | st.integers(-2, 2) | st.integers() | st.booleans()
