@@ -117,11 +117,10 @@ class Packed:
         """Put an item's blob behind all others; its key hash, and its entry in the index."""
         key = item.key.encode("utf-8", "surrogatepass")
         blob = item.blob
-        checksum = crc32(blob, crc32(key))
         hashed = key_hash(item.kind, key)
         version = min(max(item.version, _SMALLEST), _BIGGEST)
         tag = item.kind | (ARCHIVED if item.archived else 0)
-        entry = ENTRY.pack(hashed, version, self._size, len(key), len(blob), checksum, tag)
+        entry = ENTRY.pack(hashed, tag, version, self._size, len(key), len(blob), crc32(blob, hashed))
         self._blobs += (key, blob)
         self._size += len(key) + len(blob)
         return hashed, entry

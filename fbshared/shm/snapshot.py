@@ -13,9 +13,10 @@ Layout of both, little-endian; offsets are from the file's start::
     changes    CRC-32 (4), a publication word (8), and what changed after that, newest first: publication word (8),
                kind (4), length of the key (4), key in UTF-8
     directory  buckets + 1 offsets of 4 bytes, relative to the directory's end
-    buckets    each: CRC-32 (seeded with the bucket's number), count; then count entries of 40 bytes:
-               key hash (8), version ms (8, signed), offset from the first blob (8), key length (4), blob
-               length (4), CRC-32 of key and blob (4), kind and archived bit (4)
+    buckets    each: CRC-32 (seeded with the bucket's number), count; then count entries of 36 bytes:
+               key hash (4): CRC-32 of the key, seeded with the kind; kind and archived bit (4), version ms (8,
+               signed), offset from the first blob (8), key length (4), blob length (4), CRC-32 of the blob,
+               seeded with the key hash (4)
     blobs      each: key in UTF-8, then the item in msgpack (nothing for a tombstone); among them what no
                entry refers to any more
 
@@ -30,7 +31,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 from zlib import crc32
 
-from fbshared.core.hashes import blake2b
 from fbshared.core.model import Item
 from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
@@ -41,7 +41,7 @@ __all__ = ["Entry", "Snapshot"]
 MAGIC = int.from_bytes(b"fbsharS1", "little")
 HEADER = struct.Struct("<15QQ")
 BUCKET = struct.Struct("<II")
-ENTRY = struct.Struct("<QqQIIII")
+ENTRY = struct.Struct("<IIqQIII")
 CHANGE = struct.Struct("<QII")
 ARCHIVED = 0x100
 SYNCED = 1
@@ -66,8 +66,8 @@ class Entry(NamedTuple):
 
 
 def key_hash(kind: int, key: bytes) -> int:
-    """The 8-byte hash that the index sorts an item by."""
-    return int.from_bytes(blake2b(key, digest_size=8, salt=bytes((kind,))).digest(), "little")
+    """What the index sorts an item by."""
+    return crc32(key, kind)
 
 
 class Snapshot:
@@ -182,7 +182,7 @@ class Snapshot:
         key = _key(entry)
         start = entry.offset + entry.key_length
         blob = entry.buffer[start : start + entry.length]
-        if len(blob) != entry.length or crc32(blob, crc32(key)) != entry.checksum:
+        if len(blob) != entry.length or crc32(blob, key_hash(entry.kind, key)) != entry.checksum:
             raise CorruptError("an item of a snapshot is damaged")
         return bytes(blob)
 
@@ -219,7 +219,7 @@ class Snapshot:
     def _find(self, kind: int, encoded: bytes, hashed: int) -> Entry | None:
         """As ``find``, in this file alone."""
         for entry in self._bucket(hashed & self._mask):
-            if entry[0] == hashed and entry[6] & 0xFF == kind:
+            if entry[0] == hashed and entry[1] & 0xFF == kind:
                 found = self._entry_of(entry)
                 if _key(found) == encoded:
                     return found
@@ -240,7 +240,7 @@ class Snapshot:
         return ENTRY.iter_unpack(body)
 
     def _entry_of(self, raw: tuple[int, ...]) -> Entry:
-        _, version, offset, key_length, length, checksum, tag = raw
+        _, tag, version, offset, key_length, length, checksum = raw
         place = self.blobs_at + offset
         return Entry(version, place, key_length, length, checksum, tag & 0xFF, bool(tag & ARCHIVED), self.buffer)
 
