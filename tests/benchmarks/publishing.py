@@ -19,7 +19,7 @@ from fbshared.shm import files
 from fbshared.shm.publisher import Publisher
 from fbshared.testing import make_secret
 from tests.benchmarks.crowd.worker import USER
-from tests.benchmarks.crowd.world import full, key_of, raw_flag, used
+from tests.benchmarks.crowd.world import VERSION, full, key_of, raw_flag, used
 from tests.benchmarks.rows import Options, Report, Row, Verdict
 
 OURS = "fbshared"
@@ -65,7 +65,7 @@ def _samples(flags: int, rounds: int) -> dict[str, dict[str, list[float]]]:
             for key in used(flags):
                 client.variation(key, USER)
             for number in range(rounds):
-                raw = raw_flag(number * 7 % flags, str(number), 1_800_000_000_001 + number)
+                raw = raw_flag(number * 7 % flags, str(number), VERSION + 1 + number)
                 item = parse_item(FLAG, raw)
                 dataset, _ = dataset.merge([item])
                 began = perf_counter_ns()

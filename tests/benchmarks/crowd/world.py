@@ -9,13 +9,16 @@ from fbshared.testing import FeatBitServer, condition, flag, rule
 from fbshared.testing.environment import message
 
 USED = 50  # flags that a worker uses
+# Milliseconds, in 2023. The server stamps what is put with the time of day, or, where it has newer items, one
+# millisecond after them: fb-python-sdk, which rounds stamps to milliseconds, takes two such for one and drops the later.
+VERSION = 1_700_000_000_000
 
 
 def key_of(number: int) -> str:
     return f"flag-{number:05d}"
 
 
-def raw_flag(number: int, text: str = "0", version: int = 1_800_000_000_000) -> dict[str, Any]:
+def raw_flag(number: int, text: str = "0", version: int = VERSION) -> dict[str, Any]:
     """A flag that serves ``text`` to everybody whom no rule names; its version is in milliseconds."""
     places = condition("country", "IsOneOf", ["de", "at", "ch", "li", "lu"])
     ages = condition("age", "BiggerThan", "40")
@@ -42,7 +45,7 @@ def used(flags: int) -> list[str]:
 
 def full(flags: int, number: int = 0) -> str:
     """A full data-sync message in which all flags serve a number, and are newer than in those of lower ones."""
-    return message("full", [raw_flag(each, str(number), 1_800_000_000_000 + number * 100_000) for each in range(flags)])
+    return message("full", [raw_flag(each, str(number), VERSION + number * 100_000) for each in range(flags)])
 
 
 def server_with(flags: int) -> FeatBitServer:
