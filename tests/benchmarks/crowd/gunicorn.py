@@ -46,6 +46,13 @@ class Voice:
         self.tell(name, *arguments)
         return self.answer()
 
+    def kill(self) -> None:
+        """End this worker at once, wherever it is; it has ended when this returns."""
+        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ConnectionResetError):
+            while self._connection.recv(4096):
+                pass
+
     def close(self) -> None:
         self._lines.close()
         self._connection.close()

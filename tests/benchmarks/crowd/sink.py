@@ -1,14 +1,19 @@
-"""A server that takes events and answers at once, in a process of its own: it counts and looks at nothing else."""
+"""A server that takes events and answers at once, in a process of its own: it counts and looks at nothing else.
+
+Where it is told to look at users, it also counts how often events came of each user ``NAME-NUMBER``, by name.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socketserver
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
@@ -26,6 +31,27 @@ class Counts(socketserver.ThreadingTCPServer):
     events = 0
     at = 0
 
+    def __init__(self, users: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.users = re.compile(rb'"keyId": ?"(\w+)-(\d+)"') if users else None
+        self.numbers: defaultdict[str, Counter[int]] = defaultdict(Counter)
+
+    def take(self, body: bytes) -> None:
+        """Count these events."""
+        events = body.count(b'"featureFlagKey"')
+        found = self.users.findall(body) if self.users else ()
+        with self.mutex:
+            if events:
+                self.events += events
+                self.at = time.monotonic_ns()
+            for name, number in found:
+                self.numbers[name.decode()][int(number)] += 1
+
+    def told(self, name: str) -> bytes:
+        """How often each number of a name came; without a name, how many events, and when the last ones."""
+        with self.mutex:
+            return json.dumps(self.numbers[name] if name else [self.events, self.at]).encode()
+
 
 class Handler(socketserver.StreamRequestHandler):
     """One connection, kept alive."""
@@ -40,19 +66,17 @@ class Handler(socketserver.StreamRequestHandler):
                 name, _, value = header.partition(b":")
                 if name.lower() == b"content-length":
                     length = int(value)
-            events = self.rfile.read(length).count(b'"featureFlagKey"')
-            with self.server.mutex:
-                if events:
-                    self.server.events += events
-                    self.server.at = time.monotonic_ns()
-                told = json.dumps([self.server.events, self.server.at]).encode() if line.startswith(b"GET") else b""
+            body = self.rfile.read(length)
+            if len(body) == length:  # else its sender died
+                self.server.take(body)
+            told = self.server.told(line.split()[1][1:].decode()) if line.startswith(b"GET") else b""
             self.wfile.write(ANSWER % (len(told), told))
 
 
 @contextlib.contextmanager
-def sink() -> Iterator[str]:
-    """The URL of a new one."""
-    command = [sys.executable, "-m", "tests.benchmarks.crowd.sink"]
+def sink(*, users: bool = False) -> Iterator[str]:
+    """The URL of a new one, which looks at users or does not."""
+    command = [sys.executable, "-m", "tests.benchmarks.crowd.sink", *(["users"] if users else [])]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as popen:
         assert popen.stdin is not None
         assert popen.stdout is not None
@@ -69,8 +93,14 @@ def counted(url: str) -> tuple[int, int]:
     return events, at
 
 
+def numbers_of(url: str, name: str) -> dict[int, int]:
+    """How many events came of each user of a name, by the user's number."""
+    with urlopen(f"{url}/{name}") as answer:
+        return {int(number): times for number, times in json.load(answer).items()}
+
+
 if __name__ == "__main__":
-    with Counts(("127.0.0.1", 0), Handler) as server:
+    with Counts(users="users" in sys.argv) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_address[1], flush=True)
         sys.stdin.read()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import mmap
 import os
 import socket
 import sys
@@ -106,31 +107,46 @@ class Worker:
 
     def follow(self, key: str, last: int, gap: float, seconds: float) -> list[list[int]]:
         """Evaluate every ``gap`` seconds; when which number was seen first, up to the last."""
-        seen: list[list[int]] = []
-        newest, until = -1, time.monotonic() + seconds
-        while newest < last and time.monotonic() < until:
-            number = int(self.value(key))
-            if number > newest:
-                newest = number
-                seen.append([number, time.monotonic_ns()])
-            time.sleep(gap)
-        return seen
+        return _looked(lambda: int(self.value(key)), last, gap, seconds)
 
-    def listen(self, key: str, last: int, seconds: float) -> list[list[int]]:
-        """As ``follow``, told by a listener instead of looking."""
-        seen: list[list[int]] = []
-        over = threading.Event()
+    def look(self, path: str, last: int, gap: float, seconds: float) -> list[list[int]]:
+        """As ``follow``, at a word in a mapped file and nothing else."""
+        words = mapped(path)
+        return _looked(lambda: words[0], last, gap, seconds)
+
+    def listen(self, key: str) -> None:
+        """From now on, note when a listener is told which number."""
+        self.heard: list[list[int]] = []
+        self.news = threading.Condition()
 
         def changed(_: str, value: str) -> None:
-            seen.append([int(value), time.monotonic_ns()])
-            if int(value) >= last:
-                over.set()
+            with self.news:
+                self.heard.append([int(value), time.monotonic_ns()])
+                self.news.notify_all()
 
-        tracker = self.client.flag_tracker
-        listener = tracker.add_flag_value_maybe_changed_listener(key, USER, changed)
-        over.wait(seconds)
-        tracker.remove_flag_change_notifier(listener)
-        return seen
+        self.listener = self.client.flag_tracker.add_flag_value_maybe_changed_listener(key, USER, changed)
+
+    def told(self, last: int, seconds: float) -> list[list[int]]:
+        """What the listener was told until the last number, as ``follow`` answers it; it is not called any more."""
+        with self.news:
+            self.news.wait_for(lambda: bool(self.heard) and self.heard[-1][0] >= last, seconds)
+        self.client.flag_tracker.remove_flag_change_notifier(self.listener)
+        return self.heard
+
+    def count(self, key: str, name: str, rate: float, path: str) -> None:
+        """Evaluate so many times a second, each time for another user of this name, until the end of this process.
+
+        How many calls have returned stands in the first word of the file, which outlives it.
+        """
+        words = mapped(path)
+        variation = self.client.variation
+        began, done = time.monotonic(), 0
+        while True:
+            while done < (time.monotonic() - began) * rate:
+                variation(key, USER | {"key": f"{name}-{done}"}, None)
+                done += 1
+                words[0] = done
+            time.sleep(1 / rate)
 
     def pace(self, keys: list[str], rate: float, seconds: float) -> int:
         """Evaluate the keys in turn so many times a second."""
@@ -173,6 +189,25 @@ class Worker:
 
     def stop(self) -> None:
         self.client.stop()
+
+
+def mapped(path: str) -> memoryview:
+    """The words of a file, as all who map it see them."""
+    with open(path, "r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0)).cast("Q")
+
+
+def _looked(number: Callable[[], int], last: int, gap: float, seconds: float) -> list[list[int]]:
+    """Look at a growing number every ``gap`` seconds; what it was and when, each time it had grown, up to the last."""
+    seen: list[list[int]] = []
+    newest, until = -1, time.monotonic() + seconds
+    while newest < last and time.monotonic() < until:
+        found = number()
+        if found > newest:
+            newest = found
+            seen.append([found, time.monotonic_ns()])
+        time.sleep(gap)
+    return seen
 
 
 def _work(loops: int) -> None:

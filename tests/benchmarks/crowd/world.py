@@ -10,7 +10,7 @@ from fbshared.testing.environment import message
 
 USED = 50  # flags that a worker uses
 # Milliseconds, in 2023. The server stamps what is put with the time of day, or, where it has newer items, one
-# millisecond after them: fb-python-sdk, which rounds stamps to milliseconds, takes two such for one and drops the later.
+# millisecond after those: fb-python-sdk, which rounds to milliseconds, takes two such for one and drops the later.
 VERSION = 1_700_000_000_000
 
 
