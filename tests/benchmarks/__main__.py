@@ -28,6 +28,9 @@ from textwrap import fill
 from tests.benchmarks.contenders.field import versions
 from tests.benchmarks.rows import Options, Report, document, load, machine, report_of, table
 
+HELP_ONLY = """\
+work with this in its name, as the table shows it; of a host's one part: import, residents, patches, synchronisation,
+failover, kills"""
 BENCHMARKS = ("evaluation", "threads", "host", "publishing", "delivery")  # modules
 
 
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", metavar="TEXT", help="work with this in its name, as the table shows it")
+    parser.add_argument("--only", default="", metavar="TEXT", help=HELP_ONLY)
     parser.add_argument("--quick", action="store_true", help="few rounds: shows that it works, measures nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the evaluations; needs matplotlib")

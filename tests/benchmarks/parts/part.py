@@ -23,6 +23,7 @@ class Size:
         self.small = 100 if quick else 1_000
         self.large = 300 if quick else 10_000
         self.patches = 5 if quick else 100
+        self.looks = 5 if quick else 50
         self.told = 3 if quick else 20
         self.rounds = 1 if quick else 3
         self.syncs = 1 if quick else 8

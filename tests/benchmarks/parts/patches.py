@@ -61,7 +61,7 @@ def _round(size: Size, server: Any, directory: Path, many: Crowd, flags: int, fo
     many.all("use", keys)
     if ours:
         time.sleep(2.5)  # until all stand for the lead
-        found.least.append(looked(directory, server, many, keys[1], size.patches))
+        found.least.append(looked(directory, server, many, keys[1], size.looks))
     found.late.append(patched(server, many, keys[1], size.patches))
     if flags == size.small:
         found.told.append(listened(server, many, keys[1], size.told))
@@ -80,7 +80,9 @@ def patched(server: Any, many: Crowd, key: str, count: int) -> list[float]:
 def listened(server: Any, many: Crowd, key: str, count: int) -> list[float]:
     """Milliseconds of each of so many patches until the listener of the last worker was called."""
     numbers = following(server, key, count)
-    many.all("listen", key)
+    for voice in many.voices:
+        voice.ask("listen", key)
+        time.sleep(DICE.uniform(0.0, 0.1))  # workers are told at moments of their own, not all at the same
     sent = paced(server, key, numbers, TOLD_PAUSE, lambda text, _: server.send_raw(text))
     return delays(sent, many.all("told", numbers[-1], LIMIT))
 
