@@ -35,9 +35,9 @@ through a connection, reading and packing it, storing a word, and the time until
 word as often, have seen it. A full synchronisation: reading its text, packing the flags, one copy. A follower's memory:
 its flags, packed. A recycled worker: opening and mapping a file and unpacking one flag. An import: msgpack and the
 standard library's modules for JSON, logs, threads and mapped files. Failover: a websocket's handshake, without the wait
-until somebody looks whether there still is a leader. Delivery: unpacking each event, writing its JSON, and posting
-requests of so many. Counts, lost events and what listeners are told have none; processor time and requests have the row
-without patches, or of a follower, beside them."""
+until somebody looks whether there still is a leader. Delivery: unpacking each event, putting its user and time into
+a text that is known, and posting requests of so many. Counts, lost events and what listeners are told have none;
+processor time and requests have the row without patches, or of a follower, beside them."""
 
 
 def measure(options: Options) -> Report:

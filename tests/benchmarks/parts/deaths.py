@@ -82,10 +82,10 @@ def killed(size: Size, report: Report) -> None:
         add(report, TWICE, who, "", [float(fate.twice) for fate in fates])
     calls = sum(fate.returned for fates in found.values() for fate in fates)
     report.notes.append(
-        f"host: {sum(map(len, found.values()))} workers were killed, after {calls:,} evaluations of theirs had returned"
-        f" in all, in groups of {size.kills + 1} workers; the figures are of each kill. Of ours every second one led: the"
-        " next leader delivers what it left, and the batch that was in flight a second time. A lost event is that of a"
-        " call that had returned, which never came to the server."
+        f"host: {sum(map(len, found.values()))} workers, of {size.kills + 1} at a time, were killed after {calls:,}"
+        " evaluations of theirs had returned; the figures are of each kill. Of ours every second one led: the next"
+        " leader delivers what it left, and the batch that was in flight a second time. A lost event is that of a call"
+        " that had returned, which never came to the server."
     )
 
 
