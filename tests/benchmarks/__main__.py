@@ -36,6 +36,8 @@ BENCHMARKS = ("evaluation", "threads", "host", "publishing", "delivery")  # modu
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    if options.plot:
+        from tests.benchmarks.plot import draw  # where it is missing, that is known before minutes are spent
     if options.redraw:
         found = json.loads(options.redraw.read_text())
         report = report_of(found)
@@ -50,8 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
     if options.plot:
-        from tests.benchmarks.plot import draw
-
         draw(report, options.plot)
     return 0
 

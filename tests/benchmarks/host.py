@@ -26,7 +26,7 @@ PARTS = {
 NOTES = """\
 {workers} gunicorn workers. A worker that waits for a patch evaluates every {gap:g} ms in a thread beside the server's;
 the time is from the moment the server is told to send until the slowest worker's evaluation is new. Median and
-percentiles of a patch are those of rounds, each with fresh workers. Listeners of fb-python-sdk are told by the thread
+percentiles of patches are those of rounds, each with fresh workers. Listeners of fb-python-sdk are told by the thread
 that received the patch; those of fbshared by one that looks ten times a second, so that the last of many workers is
 told after about a tenth of a second. Load and the number of processors decide these figures: compare ratios.
 
@@ -49,8 +49,9 @@ def measure(options: Options) -> Report:
     # A block for each work, also where the contenders were measured one after the other.
     works = [row.work for row in report.rows]
     report.rows = [_compared(row, report.rows) for row in sorted(report.rows, key=lambda row: works.index(row.work))]
-    notes = NOTES.format(workers=size.workers, gap=GAP * 1000)
-    report.notes += [f"host: {' '.join(note.split())}" for note in notes.split("\n\n")]
+    if report.rows:
+        notes = NOTES.format(workers=size.workers, gap=GAP * 1000)
+        report.notes += [f"host: {' '.join(note.split())}" for note in notes.split("\n\n")]
     if REFERENCE not in NAMES:
         report.left_out.append(f"{REFERENCE} is left out: No module named 'fbclient'.")
     return report

@@ -5,7 +5,8 @@ from __future__ import annotations
 import mmap
 import random
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from tests.benchmarks.crowd.gunicorn import Crowd, crowd
 from tests.benchmarks.crowd.worker import mapped
 from tests.benchmarks.crowd.world import key_of, server_with, used
 from tests.benchmarks.parts import floors
-from tests.benchmarks.parts.part import GAP, MB, NAMES, OURS, Size, add_percentiles, below
+from tests.benchmarks.parts.part import GAP, MB, NAMES, OURS, Size, add, add_percentiles, below
 from tests.benchmarks.parts.region import region
-from tests.benchmarks.rows import Report, Row
+from tests.benchmarks.rows import Report
 
 PAUSE = 0.06  # seconds between two patches, on average
 TOLD_PAUSE = 0.2  # the same where listeners wait, of which ours look every tenth of a second
 LIMIT = 60.0  # seconds until the last one must have been seen
+PATCHING = "50 patches/s"
 RATES = (10, 100)  # evaluations a second of each worker that is not waited for
 GOALS = {"small": {0.5: 3.0, 0.99: 8.0}, "large": {0.99: 20.0}}  # milliseconds
 DICE = random.Random(4711)  # patches come at no fixed pace, so that they meet pollers at any moment
@@ -29,31 +31,31 @@ DICE = random.Random(4711)  # patches come at no fixed pace, so that they meet p
 
 @dataclass(slots=True)
 class Found:
-    """What the rounds of one contender found, in milliseconds of each patch of each round."""
+    """What the rounds of one contender found: milliseconds of each patch of each round, and seconds by work."""
 
     late: list[list[float]] = field(default_factory=list)
     told: list[list[float]] = field(default_factory=list)
     least: list[list[float]] = field(default_factory=list)
+    cost: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def patches(size: Size, report: Report) -> None:
     """Rounds of fresh workers, in which the contenders take turns."""
     for flags, goals in ((size.small, GOALS["small"]), (size.large, GOALS["large"])):
         found = {name: Found() for name in NAMES if flags == size.small or name == OURS}
-        costs: list[Row] = []
         with server_with(flags) as server:
-            for number in range(size.rounds):
+            for _ in range(size.rounds):
                 for name, each in found.items():
                     with region() as directory, crowd(name, server, key_of(0), size.workers) as many:
                         _round(size, server, directory, many, flags, each, ours=name == OURS)
-                        if flags == size.small and number == size.rounds - 1:
-                            costs += spent(size, name, server, many, flags)
         for name, each in found.items():
             work = f"a patch at {flags:,} flags"
             add_percentiles(report, work, name, each.late, goals if name == OURS else {}, each.least)
             if each.told:
                 add_percentiles(report, f"{work}, told by listeners", name, each.told)
-        report.rows += costs
+            for what, seconds in each.cost.items():
+                verdicts = (below("1.5 s", 1.5, seconds),) if name == OURS and PATCHING in what else ()
+                add(report, what, name, "s", seconds, *verdicts)
 
 
 def _round(size: Size, server: Any, directory: Path, many: Crowd, flags: int, found: Found, *, ours: bool) -> None:
@@ -65,6 +67,8 @@ def _round(size: Size, server: Any, directory: Path, many: Crowd, flags: int, fo
     found.late.append(patched(server, many, keys[1], size.patches))
     if flags == size.small:
         found.told.append(listened(server, many, keys[1], size.told))
+        for work, seconds in spent(server, many, flags, size.seconds / size.rounds):
+            found.cost[work].append(seconds)
 
 
 def patched(server: Any, many: Crowd, key: str, count: int) -> list[float]:
@@ -136,23 +140,19 @@ def delays(sent: dict[int, int], seen: list[list[list[int]]]) -> list[float]:
     return [(last[number] - sent[number]) / MB for number in sent]
 
 
-def spent(size: Size, name: str, server: Any, many: Crowd, flags: int) -> list[Row]:
-    """The processor time of all workers together during fifty patches a second, and without any."""
-    rows = []
+def spent(server: Any, many: Crowd, flags: int, period: float) -> Iterator[tuple[str, float]]:
+    """The processor time that all workers together take for ten seconds of fifty patches each, and of none."""
     for rate in RATES:
         for patching in (0, 50):
             for voice in many.voices:
-                voice.tell("pace", used(flags), rate, size.seconds)
+                voice.tell("pace", used(flags), rate, period)
             before, began = many.cpu(), time.monotonic()
             number = 0
-            while patching and (now := time.monotonic()) < began + size.seconds:
+            while patching and (now := time.monotonic()) < began + period:
                 server.put_flag(server.flag(key_of(number * 7 % flags)))
                 number += 1
                 time.sleep(max(began + number / patching - now, 0.0))
             for voice in many.voices:
                 voice.answer()
-            seconds = [(many.cpu() - before) * 10 / size.seconds]
-            work = f"processor in 10 s, {patching} patches/s, {rate} evaluations/s"
-            verdicts = (below("1.5 s", 1.5, seconds),) if name == OURS and patching else ()
-            rows.append(Row.of("host", work, name, "s", seconds, verdicts=verdicts))
-    return rows
+            seconds = (many.cpu() - before) * 10 / period
+            yield f"processor in 10 s, {PATCHING if patching else '0 patches/s'}, {rate} evaluations/s", seconds
