@@ -1,7 +1,7 @@
 """What a patch costs as the environment grows: the leader's publication, a worker's refresh.
 
-One process that is both, with nobody beside it; a copy of as many bytes into a new file of the same directory, and
-from memory to memory, in the same rounds show what of it is the bytes themselves.
+One process that is both, with nobody beside it. Copies of the whole environment's bytes in the same rounds, into a new
+file of the same directory and from memory to memory, show what it would cost to write everything each time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fbshared.core.model import FLAG, Dataset, parse_item
 from fbshared.core.wire import parse
 from fbshared.shm import files
 from fbshared.shm.publisher import Publisher
+from fbshared.shm.snapshot import Snapshot
 from fbshared.testing import make_secret
 from tests.benchmarks.crowd.worker import USER
 from tests.benchmarks.crowd.world import VERSION, full, key_of, raw_flag, used
@@ -71,17 +72,23 @@ def _samples(flags: int, rounds: int) -> dict[str, dict[str, list[float]]]:
                 began = perf_counter_ns()
                 word = publisher.publish(dataset, synced=True)
                 note(PUBLISH, OURS, began)
-                content = bytes(member.region.snapshot(word).buffer)
+                began = perf_counter_ns()
+                client.variation(key_of(0), USER)
+                note(REFRESH, OURS, began)
+                content = _everything(member.region.snapshot(word))
                 began = perf_counter_ns()
                 files.replace(directory, "copy", [content])
                 note(PUBLISH, COPY, began)
                 began = perf_counter_ns()
                 bytearray(content)
                 note(PUBLISH, MEMORY, began)
-                began = perf_counter_ns()
-                client.variation(key_of(0), USER)
-                note(REFRESH, OURS, began)
             Path(directory, "copy").unlink()
         finally:
             client.stop()
     return found
+
+
+def _everything(snapshot: Snapshot) -> bytes:
+    """The bytes of a snapshot and of its base."""
+    base = snapshot.base()
+    return bytes(snapshot.buffer) + (bytes(base.buffer) if base is not None else b"")
