@@ -27,7 +27,7 @@ from fbshared.watcher import watcher
 
 if TYPE_CHECKING:
     from fbshared.leader.duty import Duty
-    from fbshared.leader.leadership import DutySettings
+    from fbshared.leader.settings import DutySettings
 
 __all__ = ["Member", "MemberSettings", "members"]
 

@@ -1,7 +1,7 @@
 """A process that has its data, and sees a leader at work, is in no hurry to stand for the lead itself.
 
-Standing for the lead imports the leader's libraries, a tenth of a second that a script of that length never needs. So
-it begins a second later, or as soon as the leader gives no sign of life.
+Standing for the lead takes a thread, and imports for some hundredths of a second what a script of that length never
+needs. So it begins a second later, or as soon as the leader gives no sign of life.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from fbshared.shm.region import region_digest
 from fbshared.shm.ring import FOLLOWER, MAY_LEAD
 
 if TYPE_CHECKING:
-    from fbshared.leader.leadership import DutySettings
+    from fbshared.leader.settings import DutySettings
 
 __all__ = ["compare", "duty_settings", "member_settings", "settings_word"]
 
@@ -102,12 +102,14 @@ def _differing(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 
 def duty_settings(config: Config) -> DutySettings:
-    """What a leader needs; imports the leader's libraries."""
-    from fbshared.leader.connection import ConnectionSettings
-    from fbshared.leader.delivery import DeliverySettings
-    from fbshared.leader.leadership import DutySettings
-    from fbshared.leader.polling import PollSettings
-    from fbshared.leader.sync import SyncSettings
+    """What a leader needs."""
+    from fbshared.leader.settings import (
+        ConnectionSettings,
+        DeliverySettings,
+        DutySettings,
+        PollSettings,
+        SyncSettings,
+    )
 
     http = network.http_options(config)
     return DutySettings(

@@ -10,16 +10,20 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from fbshared.leader.election import Election, Term
-from fbshared.leader.leadership import DutySettings, Leadership
+from fbshared.leader.settings import DutySettings
 from fbshared.shm.region import OwnRing, Region, process_age, process_start
+
+if TYPE_CHECKING:
+    from fbshared.leader.leadership import Leadership
 
 __all__ = ["Candidacy"]
 
 log = logging.getLogger("fbshared.leader")
 
-_CHANCES = 6  # polls and not seconds: on a busy machine, or after standing still, others were as slow
+_CHANCES = 4  # polls and not seconds: on a busy machine, or after standing still, others were as slow
 
 
 class Candidacy:

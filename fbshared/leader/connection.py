@@ -7,18 +7,18 @@ versions, and because its close from another thread waits for seconds.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import websocket
 from websocket import ABNF
 
 from fbshared.leader.http import PROXY_LOGIN, proxy_status
+from fbshared.leader.settings import ConnectionSettings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.control import SyncError
 
-__all__ = ["Connection", "ConnectionSettings", "Ended"]
+__all__ = ["Connection", "Ended"]
 
 REFUSED_CODE = 4003
 _NO_FRAME = 1006
@@ -32,18 +32,6 @@ except ImportError:  # the extra fbshared[socks]: without it nothing raises thes
 else:
     _ProxyRefused += (python_socks.ProxyError,)
     _TooLate += (python_socks.ProxyTimeoutError,)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectionSettings:
-    """How the websocket is reached; times in seconds."""
-
-    user_agent: str
-    timeout: float = 5.0
-    sslopt: Mapping[str, Any] | None = field(default=None, repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    proxy: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    largest_message: int = 256 * 1024 * 1024
 
 
 class Ended(Exception):  # noqa: N818 - an end, not an error

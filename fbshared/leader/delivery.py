@@ -10,20 +10,20 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import requests
 
 from fbshared.core.insights import Insights
 from fbshared.leader.delays import delays
-from fbshared.leader.http import PROXY_LOGIN, HTTPSettings, open_session, proxy_status, retry_after
+from fbshared.leader.http import PROXY_LOGIN, open_session, proxy_status, retry_after
 from fbshared.leader.rings import LOOK, Batch, Rings
+from fbshared.leader.settings import DeliverySettings
 from fbshared.leader.wake import Wake, wait_for
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import Control, DeliveryState
 from fbshared.shm.region import now_ms, seconds_until
 
-__all__ = ["Delivery", "DeliverySettings"]
+__all__ = ["Delivery"]
 
 log = logging.getLogger("fbshared.delivery")
 
@@ -31,16 +31,6 @@ TICK = 0.1  # seconds between two looks at the rings
 BATCH = 500  # events in one request
 _RETRY = frozenset({PROXY_LOGIN, 408, 425, 429})
 _SPLIT = frozenset({400, 413, 422})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings(HTTPSettings):
-    """How events reach FeatBit; times in seconds."""
-
-    flush_interval: float = 1.0
-    first_retry: float = 0.1
-    longest_retry: float = 30.0
-    refused_pause: float = 300.0  # after a refusal that concerns all events
 
 
 class _Refused(Exception):  # noqa: N818 - a state of things

@@ -3,6 +3,9 @@
 One thread waits for the lead; a leader has two more. They all pause around forks, and go on in the parent with the
 same lead and the same connection. Where not even the hook of ``fbshared.uwsgi`` runs, they just go on in the parent.
 A child that ran no hook drops its copies when it first notices.
+
+The libraries that talk to FeatBit are imported by whoever is elected: they are most of what a process needs in memory,
+and of many that stand for the lead one leads. It holds the lead meanwhile, so no other one imports them too.
 """
 
 from __future__ import annotations
@@ -12,24 +15,31 @@ import math
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from fbshared.core.model import EMPTY, Dataset
+from fbshared.gates import importing
 from fbshared.leader.candidacy import Candidacy
 from fbshared.leader.election import Term
-from fbshared.leader.leadership import DELIVERY, SYNC, DutySettings, Leadership
 from fbshared.leader.leaving import deliver_what_is_left
+from fbshared.leader.settings import DutySettings
 from fbshared.leader.wake import Wake
-from fbshared.leader.workers import Workers
-from fbshared.pausing import PausingThread, around_forks
+from fbshared.leader.workers import DELIVERY, SYNC, Workers
+from fbshared.pausing import PAUSE_LIMIT, PausingThread, around_forks
 from fbshared.shm.control import RETIRED
 from fbshared.shm.region import OwnRing, Region
 
-__all__ = ["Duty", "DutySettings"]
+if TYPE_CHECKING:
+    from fbshared.leader.leadership import Leadership
+
+__all__ = ["Duty"]
 
 log = logging.getLogger("fbshared.leader")
 
-TICK = 0.05  # seconds between two tries for the lead, and between two heartbeats
+TRY = 0.1  # seconds between two tries for the lead
+TICK = 0.05  # seconds between two heartbeats
 HOUSEKEEPING = 1.0
+IMPORT_LIMIT = 5.0  # seconds that a fork waits for the libraries; a child would wait for a half-made module for ever
 
 
 class Duty:
@@ -59,7 +69,10 @@ class Duty:
         self._region_lost = region_lost
         self._seed = seed or (EMPTY, False)
         self._halt = Wake()
-        self.thread = PausingThread("fbshared", self._halt, self._work, self._cannot, last=self._finish)
+        self._patience = PAUSE_LIMIT
+        self.thread = PausingThread(
+            "fbshared", self._halt, self._work, self._cannot, last=self._finish, patience=lambda: self._patience
+        )
         self._left = False  # whether the region is no more
         self._deadline = math.inf  # of the end
         self._candidacy = Candidacy(region, settings, own_rings)
@@ -151,7 +164,9 @@ class Duty:
                     self._leave()
                     return
                 self._tell(f"the shared directory cannot be used: {error.strerror}")
-            self._halt.wait(TICK)
+            except ImportError as error:
+                self._tell(f"this process cannot lead: {error}")
+            self._halt.wait(TRY if self.leadership is None else TICK)
         self._workers.join(self._deadline)
 
     def _step(self, now: float) -> None:
@@ -191,7 +206,11 @@ class Duty:
     def _begin(self, term: Term) -> bool:
         """Lead; False where that is not possible."""
         try:
-            leadership = self.leadership = Leadership(self._region, term, self._settings, self._own_rings, self._seed)
+            lead = self._libraries()
+            if lead is None:
+                term.close()
+                return False
+            leadership = self.leadership = lead(self._region, term, self._settings, self._own_rings, self._seed)
         except BaseException:
             term.close()
             # Others may be able to; and a term for each tick would be one file and one line of log for each.
@@ -199,6 +218,19 @@ class Duty:
             raise
         self._candidacy.began()
         return self._start_workers(leadership)
+
+    def _libraries(self) -> type[Leadership] | None:
+        """What leads, with all that it needs; None where a fork waits for this thread and would not wait longer."""
+        self._patience = IMPORT_LIMIT  # before the look: who asks for a pause first says so and then looks here
+        try:
+            if self._halt.is_set():
+                return None
+            with importing():
+                from fbshared.leader.leadership import Leadership
+
+            return Leadership
+        finally:
+            self._patience = PAUSE_LIMIT
 
     def _start_workers(self, leadership: Leadership) -> bool:
         """Without its threads it cannot lead: others may, and what is left in the end this thread delivers."""

@@ -4,31 +4,16 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import requests
 from urllib3.exceptions import InsecureRequestWarning
 
-__all__ = ["PROXY_LOGIN", "HTTPSettings", "open_session", "proxy_status", "retry_after"]
+from fbshared.leader.settings import HTTPSettings
+
+__all__ = ["PROXY_LOGIN", "open_session", "proxy_status", "retry_after"]
 
 PROXY_LOGIN = 407  # says the proxy and nobody else
 _LONGEST_WAIT = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HTTPSettings:
-    """Where requests go, and how; times in seconds."""
-
-    url: str = field(repr=False)  # may hold a login
-    secret: str = field(repr=False)
-    user_agent: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    connect_timeout: float = 5.0
-    read_timeout: float = 10.0
-    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
-    verify: bool | str = True
-    cert: str | None = None
 
 
 def open_session(settings: HTTPSettings) -> requests.Session:

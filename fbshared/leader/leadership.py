@@ -4,51 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from fbshared.core.model import Dataset
 from fbshared.errors import CorruptError, MessageError
-from fbshared.leader.delivery import Delivery, DeliverySettings
+from fbshared.leader.delivery import Delivery
 from fbshared.leader.election import Term, remove_old_locks
 from fbshared.leader.feed import Feed
 from fbshared.leader.persistence import Persistence, Restored
 from fbshared.leader.rings import Rings
+from fbshared.leader.settings import DutySettings
 from fbshared.leader.siblings import Siblings
-from fbshared.leader.sync import Sync, SyncSettings
+from fbshared.leader.sync import Sync
 from fbshared.leader.wake import Wake
+from fbshared.leader.workers import DELIVERY, PERSISTENCE, SYNC
 from fbshared.shm import files
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import RETIRED, Control, SyncState
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import OwnRing, Region, now_ms
 
-__all__ = ["DELIVERY", "SYNC", "DutySettings", "Leadership"]
+__all__ = ["Leadership"]
 
 log = logging.getLogger("fbshared.leader")
-
-SYNC, DELIVERY, PERSISTENCE = "fbshared-sync", "fbshared-delivery", "fbshared-persistence"  # threads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DutySettings:
-    """What a leader needs to know; times in seconds.
-
-    Attributes:
-        stale_limit: without a heartbeat for so long, a leader is replaced.
-        offer_after: without a connection for so long, a leader offers the lead to others; doubles with each leader
-            in a row that could not connect, up to 64 times as long.
-        offer_pause: how long the one that offered stands back.
-        settled_age: a younger process, which may be gone in a moment, leads only if no older one does.
-        persistence: directory and digest of the copy that outlives a reboot; None for none.
-    """
-
-    sync: SyncSettings
-    delivery: DeliverySettings
-    stale_limit: float = 10.0
-    offer_after: float = 30.0
-    offer_pause: float = 2.0
-    settled_age: float = 5.0
-    persistence: tuple[str, str] | None = None
 
 
 class Leadership:

@@ -6,17 +6,21 @@ leave at once, the last of them finds nobody; an earlier one may still have the 
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
 
-from fbshared.leader.delivery import Delivery, DeliverySettings
+from fbshared.gates import importing
 from fbshared.leader.election import Election, Term
 from fbshared.leader.rings import Rings
+from fbshared.leader.settings import DeliverySettings
 from fbshared.shm.bell import Bell
 from fbshared.shm.region import OwnRing, Region
 
 __all__ = ["deliver_what_is_left"]
+
+log = logging.getLogger("fbshared.leader")
 
 _POLL = 0.02
 
@@ -36,6 +40,8 @@ def deliver_what_is_left(region: Region, settings: DeliverySettings, own: OwnRin
             time.sleep(_POLL)
     except OSError:
         return  # the directory is gone, or there are no descriptors any more
+    except ImportError as error:
+        log.warning("this process cannot deliver what is left: %s", error)
     finally:
         election.close()
 
@@ -45,6 +51,9 @@ def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRin
     rings = Rings(region, term.epoch, own)
     bell = Bell(region)
     try:
+        with importing():
+            from fbshared.leader.delivery import Delivery  # with libraries that few of those who leave need
+
         Delivery(settings, rings, bell, control, term.holds).last_round(deadline)
     finally:
         bell.close()

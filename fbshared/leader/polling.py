@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import requests
 
@@ -18,35 +16,25 @@ from fbshared.core.wire import PING, data_sync, parse
 from fbshared.errors import MessageError
 from fbshared.leader.connection import Ended
 from fbshared.leader.delays import delays
-from fbshared.leader.http import PROXY_LOGIN, HTTPSettings, open_session, proxy_status, retry_after
+from fbshared.leader.http import PROXY_LOGIN, open_session, proxy_status, retry_after
+from fbshared.leader.settings import AGAIN, Mode, PollSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import SyncError
 
-__all__ = ["Poll", "PollSettings", "Ways"]
+__all__ = ["Poll", "Ways"]
 
 log = logging.getLogger("fbshared.sync")
 
 POLLS = "websockets do not get through to FeatBit; the leader polls by HTTP, and tries one now and then"
 POLLS_NO_MORE = "a websocket gets through to FeatBit again; the leader polls no more"
 FAILURES = 3  # websockets in a row that gave no data until polling is tried
-AGAIN = (300.0, 3600.0)  # seconds between two tries of a websocket while polling
 _OVERLAP = 60_000  # ms: an item can appear behind the cursor, so now and then a poll begins there
 _OVERLAP_EVERY = 10
-Mode = Literal["auto", "streaming", "polling"]
 
 _PIECE = 65536
 _LONGEST = 120.0  # seconds for one answer, however steadily it comes
 _REFUSALS = frozenset({401, 403})
 _NOTHING_NEWER = b'{"messageType":"data-sync","data":{"eventType":"patch","featureFlags":[],"segments":[]}}'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollSettings(HTTPSettings):
-    """Where all data can be had by HTTP, and how often it is asked for; times in seconds."""
-
-    interval: float = 30.0
-    again: tuple[float, float] = AGAIN
-    largest_message: int = 256 * 1024 * 1024
 
 
 class Poll:

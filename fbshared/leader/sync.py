@@ -7,20 +7,19 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from fbshared.core.model import Dataset
 from fbshared.core.session import Session, SessionOver
 from fbshared.core.wire import streaming_url, token
-from fbshared.leader.connection import Connection, ConnectionSettings, Ended
+from fbshared.leader.connection import Connection, Ended
 from fbshared.leader.delays import LENGTHENED, delays
-from fbshared.leader.polling import Mode, Poll, PollSettings, Ways
+from fbshared.leader.polling import Poll, Ways
+from fbshared.leader.settings import SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, Transport
 from fbshared.shm.region import now_ms, seconds_until
-from fbshared.sources import DataSource
 
-__all__ = ["Sync", "SyncSettings"]
+__all__ = ["Sync"]
 
 log = logging.getLogger("fbshared.sync")
 
@@ -36,25 +35,6 @@ REFUSAL = (
     "FeatBit refuses this environment (code %d): the secret is wrong, it is not a server secret, "
     "or this host's clock is off by more than 30 s; the leader tries again in %d s"
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncSettings:
-    """Where data comes from; times in seconds.
-
-    Attributes:
-        polling: how to poll; None where only a websocket will do.
-        full_every: everything is asked for again after about so long.
-    """
-
-    url: str = field(repr=False)  # may hold a login
-    secret: str = field(repr=False)
-    connection: ConnectionSettings
-    mode: Mode = "auto"
-    polling: PollSettings | None = None
-    first_retry: float = 1.0
-    source: DataSource | None = None  # instead of the url; see ``leader.feed``
-    full_every: float = 14_400.0
 
 
 class Sync:

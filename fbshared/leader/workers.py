@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping
 from fbshared import afterwards
 from fbshared.leader.wake import Wake
 
-__all__ = ["Workers"]
+__all__ = ["DELIVERY", "PERSISTENCE", "SYNC", "Workers"]
+
+SYNC, DELIVERY, PERSISTENCE = "fbshared-sync", "fbshared-delivery", "fbshared-persistence"  # their names
 
 _END_LIMIT = 2.0  # seconds
 

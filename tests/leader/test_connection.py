@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from fbshared.core.wire import data_sync, streaming_url, token
-from fbshared.leader.connection import Connection, ConnectionSettings, Ended
+from fbshared.leader.connection import Connection, Ended
+from fbshared.leader.settings import ConnectionSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import SyncError
 from fbshared.testing import FeatBitServer

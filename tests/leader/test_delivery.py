@@ -13,8 +13,9 @@ import pytest
 
 from fbshared.core import events
 from fbshared.core.wire import insight_url
-from fbshared.leader.delivery import BATCH, Delivery, DeliverySettings
+from fbshared.leader.delivery import BATCH, Delivery
 from fbshared.leader.rings import Rings
+from fbshared.leader.settings import DeliverySettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.bell import Bell, ring_bell
 from fbshared.shm.control import DeliveryState

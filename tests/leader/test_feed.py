@@ -13,9 +13,8 @@ from fbshared.core.model import EMPTY, Dataset
 from fbshared.core.wire import parse
 from fbshared.errors import MessageError
 from fbshared.leader import feed
-from fbshared.leader.connection import ConnectionSettings
 from fbshared.leader.feed import Feed
-from fbshared.leader.sync import SyncSettings
+from fbshared.leader.settings import ConnectionSettings, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, birth
 from fbshared.sources import Sink, Stop

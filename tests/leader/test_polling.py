@@ -12,9 +12,10 @@ import pytest
 
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.core.wire import PING, data_sync, latest_url, parse
-from fbshared.leader.connection import ConnectionSettings, Ended
-from fbshared.leader.polling import FAILURES, POLLS, POLLS_NO_MORE, Poll, PollSettings, Ways
-from fbshared.leader.sync import Sync, SyncSettings
+from fbshared.leader.connection import Ended
+from fbshared.leader.polling import FAILURES, POLLS, POLLS_NO_MORE, Poll, Ways
+from fbshared.leader.settings import ConnectionSettings, PollSettings, SyncSettings
+from fbshared.leader.sync import Sync
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, Transport, birth
 from fbshared.testing import FeatBitServer, flag

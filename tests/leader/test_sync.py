@@ -13,9 +13,9 @@ import pytest
 
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.core.wire import parse
-from fbshared.leader.connection import ConnectionSettings
 from fbshared.leader.delays import delays
-from fbshared.leader.sync import Sync, SyncSettings
+from fbshared.leader.settings import ConnectionSettings, SyncSettings
+from fbshared.leader.sync import Sync
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, birth
 from fbshared.testing import FeatBitServer, flag, segment_id

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fbshared.core.wire import data_sync, streaming_url, token
-from fbshared.leader.connection import Connection, ConnectionSettings, Ended
-from fbshared.leader.polling import Poll, PollSettings
+from fbshared.leader.connection import Connection, Ended
+from fbshared.leader.polling import Poll
+from fbshared.leader.settings import ConnectionSettings, PollSettings
 from fbshared.shm.region import now_ms
 from fbshared.testing import FeatBitServer, flag
 from tests.relays import ConnectProxy

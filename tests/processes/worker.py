@@ -26,7 +26,7 @@ from fbshared.watcher import watcher
 from fbshared.wiring import duty_settings, member_settings
 
 if TYPE_CHECKING:
-    from fbshared.leader.leadership import DutySettings
+    from fbshared.leader.settings import DutySettings
 
 COMMANDS: dict[str, Callable[..., Any]] = {}
 
@@ -202,6 +202,12 @@ def watchers() -> int:
 
 
 @command
+def imported(*names: str) -> list[str]:
+    """Those of these modules that this process has imported."""
+    return [name for name in names if name in sys.modules]
+
+
+@command
 def arm(step: str) -> None:
     """Die at this step of leading."""
     import steps  # beside this file
@@ -220,9 +226,10 @@ def hurry() -> None:
 @command
 def give_way(polls: int) -> None:
     """Leave a free lead to better candidates for this long, however slow the machine makes them."""
-    from fbshared.leader import duty
+    from fbshared.leader import candidacy
 
-    duty._CHANCES = polls
+    assert candidacy._CHANCES
+    candidacy._CHANCES = polls
 
 
 @command
