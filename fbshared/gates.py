@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import get_ident
 
-__all__ = ["before_forks", "importing"]
+__all__ = ["IMPORT_LIMIT", "before_forks", "importing", "torn"]
 
 _FORKS = frozenset({"os.fork", "os.forkpty"})
-_LONGEST = 5.0  # seconds that a fork waits for an import
+IMPORT_LIMIT = 5.0  # seconds that a fork waits for an import
 _LOOK = 0.001
 
 _gates: list[Callable[[], None]] = []
@@ -50,8 +50,16 @@ def importing() -> Iterator[None]:
         _imports.remove(entry)
 
 
+def torn() -> bool:
+    """Whether this process was forked in the middle of an import, in C or after too long a wait.
+
+    Whoever imports the same module here waits for a thread that does not exist.
+    """
+    return any(pid != os.getpid() for pid, _ in list(_imports))
+
+
 def _wait_for_imports() -> None:
-    deadline = time.monotonic() + _LONGEST
+    deadline = time.monotonic() + IMPORT_LIMIT
     while _others() and time.monotonic() < deadline:
         time.sleep(_LOOK)
 

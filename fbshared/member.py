@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from fbshared.gates import torn
 from fbshared.reader import Reader
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.forked import ForkCell
@@ -35,6 +36,7 @@ log = logging.getLogger("fbshared")
 
 _REJOIN_PAUSE = 0.5
 _TURN_PAUSE = 0.001
+_TORN = "it was forked in the middle of an import"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Member(Reader):
         """Stand for the lead in the background, unless that is not this member's role."""
         if self.settings.duty is None or self.closed or not self._usable:
             return
-        if trouble := why_no_threads():
+        if trouble := why_no_threads() or (_TORN if torn() else ""):
             if trouble not in self._told:
                 self._told.add(trouble)
                 log.warning("this process cannot lead: %s; run 'fbshared agent' beside it", trouble)
@@ -166,7 +168,7 @@ class Member(Reader):
         self.leave(deadline)
         if self._standby is not None:
             watcher().wait_until_idle(deadline)
-            if self._duty is None and self._usable and self.region.is_left(self._rings()):
+            if self._duty is None and self._usable and not torn() and self.region.is_left(self._rings()):
                 self._duty = self._new_duty(None)  # the last one out, before it ever stood for the lead
         if self._duty is not None:
             self._duty.stop(deadline)

@@ -1,7 +1,7 @@
 """A process that has its data, and sees a leader at work, is in no hurry to stand for the lead itself.
 
-Standing for the lead takes a thread, and imports for some hundredths of a second what a script of that length never
-needs. So it begins a second later, or as soon as the leader gives no sign of life.
+Standing for the lead imports filelock and starts a thread, which a script of a tenth of a second never needs. So it
+begins a second later, or as soon as the leader gives no sign of life.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from fbshared.gates import importing
+from fbshared.gates import IMPORT_LIMIT, importing
 from fbshared.shm.control import RETIRED, Control, SyncState
 from fbshared.watcher import watcher
 
@@ -18,7 +18,6 @@ __all__ = ["Standby"]
 
 PAUSE = 1.0  # seconds
 _STILL = 3  # looks at an unchanged heartbeat; a leader shows several between two looks
-_IMPORT_LIMIT = 5.0  # seconds
 
 
 class Standby:
@@ -66,7 +65,7 @@ class Standby:
         self._beat = beat
         if time.monotonic() < self._at and self._still < _STILL and self._control.publication != RETIRED:
             return
-        self.patience = _IMPORT_LIMIT
+        self.patience = IMPORT_LIMIT
         try:
             with importing():
                 self._stand()

@@ -103,29 +103,23 @@ def _differing(first: Any, second: Any, prefix: str = "") -> list[str]:
 
 def duty_settings(config: Config) -> DutySettings:
     """What a leader needs."""
-    from fbshared.leader.settings import (
-        ConnectionSettings,
-        DeliverySettings,
-        DutySettings,
-        PollSettings,
-        SyncSettings,
-    )
+    from fbshared.leader import settings  # no business of a process that never leads
 
     http = network.http_options(config)
-    return DutySettings(
-        sync=SyncSettings(
+    return settings.DutySettings(
+        sync=settings.SyncSettings(
             url=config.streaming_url,
             secret=config.env_secret,
-            connection=ConnectionSettings(**network.websocket_options(config)),
+            connection=settings.ConnectionSettings(**network.websocket_options(config)),
             mode=config.sync,
-            polling=PollSettings(
+            polling=settings.PollSettings(
                 url=latest_url(config.polling_url or config.event_url), interval=config.polling_interval, **http
             ),
             first_retry=config.streaming_first_retry_delay,
             source=config.data_source,
             full_every=config.full_sync_interval,
         ),
-        delivery=DeliverySettings(
+        delivery=settings.DeliverySettings(
             url=insight_url(config.event_url),
             flush_interval=config.events_flush_interval,
             first_retry=config.events_retry_interval,

@@ -10,20 +10,16 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from fbshared.leader.election import Election, Term
 from fbshared.leader.settings import DutySettings
 from fbshared.shm.region import OwnRing, Region, process_age, process_start
 
-if TYPE_CHECKING:
-    from fbshared.leader.leadership import Leadership
-
 __all__ = ["Candidacy"]
 
 log = logging.getLogger("fbshared.leader")
 
-_CHANCES = 4  # polls and not seconds: on a busy machine, or after standing still, others were as slow
+_CHANCES = 3  # polls and not seconds: on a busy machine, or after standing still, others were as slow
 
 
 class Candidacy:
@@ -64,11 +60,12 @@ class Candidacy:
         """It leads, and may be able to connect."""
         self._offered = False
 
-    def offers(self, leadership: Leadership, now: float) -> bool:
-        """Whether it gives up this lead, for others may be able to connect; it stands back then."""
+    def offers(self, unreachable_for: float, now: float) -> bool:
+        """Whether it gives up its lead after so many seconds without a connection, for others may be able to connect;
+        it stands back then."""
         control = self._region.control
         patience = self._settings.offer_after * 2 ** min(control.unreachable, 6)
-        if leadership.unreachable_for(now) < patience or not any(self._others()):
+        if unreachable_for < patience or not any(self._others()):
             return False
         log.info("process %d cannot connect and offers the lead to others", os.getpid())
         control.unreachable += 1

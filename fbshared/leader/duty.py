@@ -1,11 +1,9 @@
 """A member's duty: stand for the lead, and while leading run sync and delivery and keep the house.
 
-One thread waits for the lead; a leader has two more. They all pause around forks, and go on in the parent with the
-same lead and the same connection. Where not even the hook of ``fbshared.uwsgi`` runs, they just go on in the parent.
-A child that ran no hook drops its copies when it first notices.
-
-The libraries that talk to FeatBit are imported by whoever is elected: they are most of what a process needs in memory,
-and of many that stand for the lead one leads. It holds the lead meanwhile, so no other one imports them too.
+One thread waits for the lead, and imports what a leader needs only when it is elected; a leader has two threads more.
+They all pause around forks, and go on in the parent with the same lead and the same connection. Where not even the
+hook of ``fbshared.uwsgi`` runs, they just go on in the parent. A child that ran no hook drops its copies when it first
+notices.
 """
 
 from __future__ import annotations
@@ -17,15 +15,16 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from fbshared import gates, pausing
 from fbshared.core.model import EMPTY, Dataset
-from fbshared.gates import importing
+from fbshared.leader import libraries
 from fbshared.leader.candidacy import Candidacy
 from fbshared.leader.election import Term
 from fbshared.leader.leaving import deliver_what_is_left
 from fbshared.leader.settings import DutySettings
 from fbshared.leader.wake import Wake
 from fbshared.leader.workers import DELIVERY, SYNC, Workers
-from fbshared.pausing import PAUSE_LIMIT, PausingThread, around_forks
+from fbshared.pausing import PausingThread, around_forks
 from fbshared.shm.control import RETIRED
 from fbshared.shm.region import OwnRing, Region
 
@@ -36,10 +35,9 @@ __all__ = ["Duty"]
 
 log = logging.getLogger("fbshared.leader")
 
-TRY = 0.1  # seconds between two tries for the lead
-TICK = 0.05  # seconds between two heartbeats
+POLL = 0.1  # seconds between two tries for the lead
+BEAT = 0.05  # seconds between two heartbeats
 HOUSEKEEPING = 1.0
-IMPORT_LIMIT = 5.0  # seconds that a fork waits for the libraries; a child would wait for a half-made module for ever
 
 
 class Duty:
@@ -69,17 +67,19 @@ class Duty:
         self._region_lost = region_lost
         self._seed = seed or (EMPTY, False)
         self._halt = Wake()
-        self._patience = PAUSE_LIMIT
         self.thread = PausingThread(
-            "fbshared", self._halt, self._work, self._cannot, last=self._finish, patience=lambda: self._patience
+            "fbshared", self._halt, self._work, self._cannot, last=self._finish, patience=self._patience
         )
         self._left = False  # whether the region is no more
         self._deadline = math.inf  # of the end
         self._candidacy = Candidacy(region, settings, own_rings)
         self._workers = Workers(self._halt)
+        self._standing = False  # whether it may be elected at this moment
+        self._term: Term | None = None  # the latest
         self.leadership: Leadership | None = None
         self._house_at = 0.0
         self._told = ""
+        self._unfit = ""  # why it cannot lead
 
     @property
     def leads(self) -> bool:
@@ -123,8 +123,14 @@ class Duty:
         _running.discard(self)
         self._candidacy.close()
         self._halt.close()
+        if self._term is not None:  # of a leadership that is yet to be imported
+            self._term.close()
         if self.leadership is not None:
             self.leadership.drop()
+
+    def _patience(self) -> float:
+        """Seconds that a fork waits for it."""
+        return max(pausing.PAUSE_LIMIT, gates.IMPORT_LIMIT if self._standing else 0.0)
 
     def _finish(self) -> None:
         """The last thing that a stopped duty does: deliver what nobody else would, and let go of everything."""
@@ -164,9 +170,7 @@ class Duty:
                     self._leave()
                     return
                 self._tell(f"the shared directory cannot be used: {error.strerror}")
-            except ImportError as error:
-                self._tell(f"this process cannot lead: {error}")
-            self._halt.wait(TRY if self.leadership is None else TICK)
+            self._halt.wait(POLL if self.leadership is None else BEAT)
         self._workers.join(self._deadline)
 
     def _step(self, now: float) -> None:
@@ -178,9 +182,7 @@ class Duty:
             return
         leadership = self.leadership
         if leadership is None:
-            if self._candidacy.stands_back(now):
-                return
-            if (term := self._candidacy.poll()) is not None and not self._begin(term):
+            if not self._stand(now):
                 return
         elif not leadership.term.holds():
             log.info("epoch %d is over", leadership.term.epoch)
@@ -189,7 +191,19 @@ class Duty:
             self._lead(leadership, now, due=due)
         self._told = ""
 
+    def _stand(self, now: float) -> bool:
+        """Lead if the lead is free; False where this process cannot, or lets others try."""
+        if self._candidacy.stands_back(now):
+            return False
+        self._standing = True  # before the look: a fork either finds this, and has more patience, or is found here
+        try:
+            term = None if self._halt.is_set() else self._candidacy.poll()
+            return term is None or self._begin(term)
+        finally:
+            self._standing = False
+
     def _lead(self, leadership: Leadership, now: float, *, due: bool) -> None:
+        self._unfit = ""
         leadership.tick(now)
         if not due:
             return
@@ -200,48 +214,41 @@ class Duty:
             self._end_term()
             return
         leadership.keep_house(now)
-        if self._candidacy.offers(leadership, now):
+        if self._candidacy.offers(leadership.unreachable_for(now), now):
             self._end_term()
 
     def _begin(self, term: Term) -> bool:
         """Lead; False where that is not possible."""
+        self._term = term
         try:
-            lead = self._libraries()
-            if lead is None:
-                term.close()
-                return False
-            leadership = self.leadership = lead(self._region, term, self._settings, self._own_rings, self._seed)
-        except BaseException:
-            term.close()
-            # Others may be able to; and a term for each tick would be one file and one line of log for each.
+            made = libraries.leadership()
+            leadership = self.leadership = made(self._region, term, self._settings, self._own_rings, self._seed)
+        except BaseException as error:
+            term.give_back()
             self._candidacy.stand_back(time.monotonic())
-            raise
+            if not isinstance(error, ImportError):
+                raise
+            self._cannot_lead(error)
+            return False
         self._candidacy.began()
         return self._start_workers(leadership)
-
-    def _libraries(self) -> type[Leadership] | None:
-        """What leads, with all that it needs; None where a fork waits for this thread and would not wait longer."""
-        self._patience = IMPORT_LIMIT  # before the look: who asks for a pause first says so and then looks here
-        try:
-            if self._halt.is_set():
-                return None
-            with importing():
-                from fbshared.leader.leadership import Leadership
-
-            return Leadership
-        finally:
-            self._patience = PAUSE_LIMIT
 
     def _start_workers(self, leadership: Leadership) -> bool:
         """Without its threads it cannot lead: others may, and what is left in the end this thread delivers."""
         try:
             self._workers.start(leadership.bodies())
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
-            self._tell(f"this process cannot lead: {error}")
             self._end_term()
-            self._candidacy.stand_back(time.monotonic())
+            self._cannot_lead(error)
             return False
         return True
+
+    def _cannot_lead(self, error: Exception) -> None:
+        """Others may be able to; and a term for each tick would be one file and one line of log for each."""
+        self._candidacy.stand_back(time.monotonic())
+        if self._unfit != str(error):
+            self._unfit = str(error)
+            log.warning("this process cannot lead: %s", error)
 
     def _end_term(self) -> None:
         """Stop both duties and let go of the lead; the lock goes last."""

@@ -25,6 +25,7 @@ log = logging.getLogger("fbshared.leader")
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LONGEST_STEP = 0.5  # seconds; a frozen container's awakening is one observation, not the time it slept
+_LOOK_AFTER = 0.3  # seconds of an unchanged heartbeat after which it is asked whether the leader's process lives
 
 
 def lock_name(epoch: int) -> str:
@@ -61,15 +62,22 @@ class Term:
         """Whether the path still leads to the file that is locked."""
         return files.identity_of(self._path) == files.identity_of(self.fd)
 
+    def give_back(self) -> None:
+        """Say that nobody leads, unless somebody else does by now, and drop the lock."""
+        control = self._region.control
+        if self.fd >= 0 and control.epoch == self.epoch:
+            control.leader_pid = 0
+        self.close()
+
     def close(self) -> None:
-        """Give the lead back. In a forked child this only drops the copy: the lock is not touched."""
+        """Drop the lock. In a forked child this only drops the copy: the lock is not touched."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
 
 
 class Election:
-    """One candidate's view of the lead; ``poll`` it every few hundredths of a second.
+    """One candidate's view of the lead; ``poll`` it every tenth of a second.
 
     Args:
         region: where the locks are.
@@ -146,7 +154,7 @@ class Election:
         control = self._region.control
         pid, start = control.leader_pid, control.leader_start
         elsewhere = control.leader_namespace not in (0, self._namespace)
-        if pid == 0 or start == 0 or elsewhere or self._unchanged < 0.5 or process_start(pid) == start:
+        if pid == 0 or start == 0 or elsewhere or self._unchanged < _LOOK_AFTER or process_start(pid) == start:
             self._leader_gone = 0
             return False
         self._leader_gone += 1

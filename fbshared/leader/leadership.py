@@ -100,18 +100,13 @@ class Leadership:
         self.sync.close()
         self.rings.close()
         self.bell.close()
-        self._give_back()
+        self.term.give_back()
 
     def abandon(self) -> None:
         """Let go of the connection and the lead while a request still hangs; the request's thread closes the rest."""
         self.term.resign()
         self.sync.drop()
-        self._give_back()
-
-    def _give_back(self) -> None:
-        if self.term.fd >= 0 and self.region.control.epoch == self.term.epoch:
-            self.region.control.leader_pid = 0
-        self.term.close()
+        self.term.give_back()
 
     def drop(self) -> None:
         """In a forked child: close the copies of descriptors, and touch nothing that is shared."""

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 
-from fbshared.gates import importing
+from fbshared.leader import libraries
 from fbshared.leader.election import Election, Term
 from fbshared.leader.rings import Rings
 from fbshared.leader.settings import DeliverySettings
@@ -35,29 +35,26 @@ def deliver_what_is_left(region: Region, settings: DeliverySettings, own: OwnRin
         while time.monotonic() < deadline and region.is_left(own()):
             term = election.poll()
             if term is not None:
-                _deliver(region, term, settings, own, deadline)
+                try:
+                    _deliver(region, term, settings, own, deadline)
+                finally:
+                    term.give_back()
                 return
             time.sleep(_POLL)
     except OSError:
         return  # the directory is gone, or there are no descriptors any more
     except ImportError as error:
-        log.warning("this process cannot deliver what is left: %s", error)
+        log.warning("events are left to the next start: %s", error)
     finally:
         election.close()
 
 
 def _deliver(region: Region, term: Term, settings: DeliverySettings, own: OwnRings, deadline: float) -> None:
-    control = region.control
+    delivery = libraries.delivery()
     rings = Rings(region, term.epoch, own)
     bell = Bell(region)
     try:
-        with importing():
-            from fbshared.leader.delivery import Delivery  # with libraries that few of those who leave need
-
-        Delivery(settings, rings, bell, control, term.holds).last_round(deadline)
+        delivery(settings, rings, bell, region.control, term.holds).last_round(deadline)
     finally:
         bell.close()
         rings.close()
-        if control.epoch == term.epoch:
-            control.leader_pid = 0
-        term.close()

@@ -1,6 +1,6 @@
-"""What a leader needs to know: plain values, which a candidate has long before it leads, and without the libraries.
+"""What a leader needs to know: plain values, which a candidate keeps until it is elected.
 
-Times are in seconds.
+So nothing here imports what only a leader works with.
 """
 
 from __future__ import annotations
@@ -22,16 +22,13 @@ __all__ = [
     "SyncSettings",
 ]
 
-AGAIN = (300.0, 3600.0)  # between two tries of a websocket while polling: the first, and the longest
-
+AGAIN = (300.0, 3600.0)  # seconds between two tries of a websocket while polling
 Mode = Literal["auto", "streaming", "polling"]
-
-_LARGEST_MESSAGE = 256 * 1024 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPSettings:
-    """Where requests go, and how."""
+    """Where requests go, and how; times in seconds."""
 
     url: str = field(repr=False)  # may hold a login
     secret: str = field(repr=False)
@@ -45,39 +42,29 @@ class HTTPSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeliverySettings(HTTPSettings):
-    """How events reach FeatBit."""
-
-    flush_interval: float = 1.0
-    first_retry: float = 0.1
-    longest_retry: float = 30.0
-    refused_pause: float = 300.0  # after a refusal that concerns all events
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PollSettings(HTTPSettings):
-    """Where all data can be had by HTTP, and how often it is asked for."""
-
-    interval: float = 30.0
-    again: tuple[float, float] = AGAIN
-    largest_message: int = _LARGEST_MESSAGE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionSettings:
-    """How the websocket is reached."""
+    """How the websocket is reached; times in seconds."""
 
     user_agent: str
     timeout: float = 5.0
     sslopt: Mapping[str, Any] | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     proxy: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    largest_message: int = _LARGEST_MESSAGE
+    largest_message: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PollSettings(HTTPSettings):
+    """Where all data can be had by HTTP, and how often it is asked for; times in seconds."""
+
+    interval: float = 30.0
+    again: tuple[float, float] = AGAIN
+    largest_message: int = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncSettings:
-    """Where data comes from.
+    """Where data comes from; times in seconds.
 
     Attributes:
         polling: how to poll; None where only a websocket will do.
@@ -95,8 +82,18 @@ class SyncSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeliverySettings(HTTPSettings):
+    """How events reach FeatBit; times in seconds."""
+
+    flush_interval: float = 1.0
+    first_retry: float = 0.1
+    longest_retry: float = 30.0
+    refused_pause: float = 300.0  # after a refusal that concerns all events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DutySettings:
-    """How a member stands for the lead, and leads.
+    """What a member needs that may lead; times in seconds.
 
     Attributes:
         stale_limit: without a heartbeat for so long, a leader is replaced.

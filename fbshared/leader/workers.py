@@ -11,7 +11,7 @@ from fbshared.leader.wake import Wake
 
 __all__ = ["DELIVERY", "PERSISTENCE", "SYNC", "Workers"]
 
-SYNC, DELIVERY, PERSISTENCE = "fbshared-sync", "fbshared-delivery", "fbshared-persistence"  # their names
+SYNC, DELIVERY, PERSISTENCE = "fbshared-sync", "fbshared-delivery", "fbshared-persistence"  # by their threads' names
 
 _END_LIMIT = 2.0  # seconds
 

@@ -1,7 +1,6 @@
 """A duty stands for the lead, leads, pauses around a fork, and ends in time."""
 
 import errno
-import importlib.abc
 import os
 import shutil
 import subprocess
@@ -20,7 +19,6 @@ from fbshared.core.wire import insight_url
 from fbshared.leader import leadership as leadership_module
 from fbshared.leader.duty import Duty
 from fbshared.leader.settings import ConnectionSettings, DeliverySettings, DutySettings, SyncSettings
-from fbshared.pausing import PAUSE_LIMIT
 from fbshared.shm import files
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import RETIRED, SyncError, SyncState
@@ -454,83 +452,6 @@ def test_a_term_that_cannot_begin(
         patched.setattr(leadership_module, "Leadership", fail)
         post.duty.start()
         assert eventually(lambda: region.control.epoch >= 2)
-    assert eventually(lambda: post.well)
-
-
-def test_libraries_that_cannot_be_imported(
-    region: Region,
-    make: Make,
-    eventually: Eventually,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Who is elected and cannot import what leading needs gives the lead back, says so once, and tries again."""
-    post = make(offer_pause=0.05)
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "fbshared.leader.leadership", None)
-        post.duty.start()
-        assert eventually(lambda: region.control.epoch > 2)
-    assert eventually(lambda: post.well)
-
-    assert 1 == caplog.text.count("cannot lead")
-
-
-@pytest.fixture
-def slow_import(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
-    """The import of what leads has begun; it may go on."""
-    began, go_on = threading.Event(), threading.Event()
-
-    class Finder(importlib.abc.MetaPathFinder):
-        def find_spec(self, name: str, path: Any, target: Any = None) -> None:
-            if name == "fbshared.leader.leadership":
-                began.set()
-                go_on.wait(20)
-
-    monkeypatch.delitem(sys.modules, "fbshared.leader.leadership")
-    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    yield began, go_on
-    go_on.set()
-
-
-def test_a_pause_waits_for_an_import(
-    make: Make, eventually: Eventually, slow_import: tuple[threading.Event, threading.Event]
-) -> None:
-    """Longer than for anything else: a child that was forked in the middle would wait for the module for ever."""
-    began, go_on = slow_import
-    post = make()
-    post.duty.start()
-    assert began.wait(20)
-    threading.Timer(2 * PAUSE_LIMIT, go_on.set).start()
-    post.duty.thread.pause()
-
-    assert go_on.is_set()
-    assert not post.duty.thread.runs
-    post.duty.thread.resume()
-    assert eventually(lambda: post.well)
-
-
-def test_no_import_begins_when_a_fork_is_waiting(
-    region: Region, make: Make, eventually: Eventually, slow_import: tuple[threading.Event, threading.Event]
-) -> None:
-    """Who is elected just then gives the lead back, and stands for it again after the fork."""
-    began, go_on = slow_import
-    post = make()
-    poll = post.duty._candidacy.poll
-
-    def elected_during_a_fork() -> Any:
-        post.duty._halt.set()
-        return poll()
-
-    post.duty._candidacy.poll = elected_during_a_fork  # type: ignore[method-assign]
-    post.duty.start()
-    assert eventually(lambda: region.control.epoch == 1 and not post.duty.thread.runs)
-    assert not began.is_set()
-    assert not post.duty.leads
-    post.duty._candidacy.poll = poll  # type: ignore[method-assign]
-    go_on.set()
-    post.duty.thread.pause()
-    post.duty.thread.resume()
-
     assert eventually(lambda: post.well)
 
 

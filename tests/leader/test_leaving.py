@@ -1,7 +1,6 @@
 """The last one out delivers what is left, and nobody else does."""
 
 import os
-import sys
 import time
 from dataclasses import replace
 
@@ -54,25 +53,6 @@ def test_nothing_waits(region: Region, settings: DeliverySettings) -> None:
     leave(region, settings)
 
     assert 0 == region.control.epoch
-
-
-def test_the_library_cannot_be_imported(
-    region: Region,
-    settings: DeliverySettings,
-    server: FeatBitServer,
-    ring: str,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """What waits stays for the next start, which is said, and the lead is free."""
-    with monkeypatch.context() as patched:
-        patched.setitem(sys.modules, "fbshared.leader.delivery", None)
-        leave(region, settings)
-    assert "cannot deliver what is left" in caplog.text
-    assert (0, 0) == (server.event_count, region.control.leader_pid)
-    leave(region, settings)
-
-    assert 1 == server.event_count
 
 
 def test_another_one_lives(region: Region, settings: DeliverySettings, server: FeatBitServer, ring: str) -> None:

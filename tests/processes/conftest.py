@@ -136,7 +136,7 @@ class Crew:
     def settings(self, **options: Any) -> str:
         """What ``worker.py`` and its like are started with."""
         start_wait = options.pop("start_wait", 15.0)
-        more = {key: options.pop(key) for key in ("layout", "patient") if key in options}
+        more = {key: options.pop(key) for key in ("layout", "patient", "hinder") if key in options}
         urls = {
             "event_url": options.pop("event_url", self.server.event_url),
             "streaming_url": self.server.streaming_url,

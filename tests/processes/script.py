@@ -8,4 +8,4 @@ from worker import client_of, user_of
 
 client = client_of(json.loads(sys.argv[1]))
 value = client.variation("load", user_of(sys.argv[2]), None)
-print(json.dumps([value, client.is_leader, "requests" in sys.modules]))
+print(json.dumps([value, client.is_leader, "filelock" in sys.modules]))

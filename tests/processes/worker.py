@@ -5,6 +5,7 @@ to the test's socket, says its process id, and answers ``[command, arguments]`` 
 """
 
 import ctypes
+import importlib
 import json
 import os
 import random
@@ -18,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ways  # beside this file, and first: its fork hooks
+import hindrance  # beside this file, as what follows
+import ways  # first of all: its fork hooks
 
 from fbshared import Config, FBClient, FileDataSource, WebSocketConfig
 from fbshared.members import join
@@ -196,15 +198,35 @@ def threads() -> int:
 
 
 @command
-def watchers() -> int:
-    """How many threads call listeners."""
-    return sum(thread.name == "fbshared-watcher" for thread in threading.enumerate())
+def imported(names: list[str]) -> list[str]:
+    """Which of these modules this process has imported."""
+    return [name for name in names if name in sys.modules]
 
 
 @command
-def imported(*names: str) -> list[str]:
-    """Those of these modules that this process has imported."""
-    return [name for name in names if name in sys.modules]
+def import_too(name: str) -> None:
+    """Import what a leader imports, as an application does that needs it itself."""
+    importlib.import_module(name)
+
+
+@command
+def in_the_middle(seconds: float = 20.0) -> bool:
+    """Whether the import that is hindered has begun, and is not over."""
+    return hindrance.Hindrance.begun.wait(seconds) and not hindrance.Hindrance.over.is_set()
+
+
+@command
+def stop(seconds: float) -> float:
+    """Stop the client; how long that took."""
+    before = time.monotonic()
+    Here.client.stop(seconds)
+    return time.monotonic() - before
+
+
+@command
+def watchers() -> int:
+    """How many threads call listeners."""
+    return sum(thread.name == "fbshared-watcher" for thread in threading.enumerate())
 
 
 @command
@@ -228,7 +250,6 @@ def give_way(polls: int) -> None:
     """Leave a free lead to better candidates for this long, however slow the machine makes them."""
     from fbshared.leader import candidacy
 
-    assert candidacy._CHANCES
     candidacy._CHANCES = polls
 
 
@@ -510,6 +531,8 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     """The client that a test's settings describe."""
     if settings.get("patient"):
         be_patient()
+    if "hinder" in settings:
+        hindrance.put_in_the_way(**settings["hinder"])
     urls = settings["secret"], settings["event_url"], settings["streaming_url"]
     options = dict(settings.get("options", {}))
     duty = options.pop("duty", {})  # what only tests set
