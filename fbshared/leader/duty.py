@@ -222,6 +222,9 @@ class Duty:
         self._term = term
         try:
             made = libraries.leadership()
+            if not term.holds():  # an import may take long, and others lose patience
+                term.close()
+                return True
             leadership = self.leadership = made(self._region, term, self._settings, self._own_rings, self._seed)
         except BaseException as error:
             term.give_back()

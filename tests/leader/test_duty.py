@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from fbshared import gates
 from fbshared.core import events
 from fbshared.core.model import FLAG, Dataset
 from fbshared.core.wire import insight_url
 from fbshared.leader import leadership as leadership_module
+from fbshared.leader import libraries
 from fbshared.leader.duty import Duty
 from fbshared.leader.settings import ConnectionSettings, DeliverySettings, DutySettings, SyncSettings
 from fbshared.shm import files
@@ -453,6 +455,108 @@ def test_a_term_that_cannot_begin(
         post.duty.start()
         assert eventually(lambda: region.control.epoch >= 2)
     assert eventually(lambda: post.well)
+
+
+def test_libraries_that_cannot_be_imported(
+    region: Region,
+    make: Make,
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A leader that cannot import what it needs says so once, gives the lead back, and tries again later."""
+    post = make(offer_pause=0.2)
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "fbshared.leader.leadership", None)
+        post.duty.start()
+        assert eventually(lambda: region.control.epoch >= 3)
+        assert eventually(lambda: region.control.leader_pid == 0)
+    assert eventually(lambda: post.well)
+
+    assert 1 == caplog.text.count("this process cannot lead: import of fbshared.leader.leadership halted")
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Importing what a leader needs lasts from the first of these events until the second."""
+    begun, go_on, real = threading.Event(), threading.Event(), libraries.leadership
+
+    def slow() -> Any:
+        begun.set()
+        assert go_on.wait(20)
+        return real()
+
+    monkeypatch.setattr(libraries, "leadership", slow)
+    yield begun, go_on
+    go_on.set()
+
+
+Slowly = tuple[threading.Event, threading.Event]
+
+
+def test_a_pause_while_it_imports(make: Make, eventually: Eventually, slowly: Slowly) -> None:
+    """A fork has more patience than with anything else that a leader does: it waits until the leader can pause."""
+    begun, go_on = slowly
+    post = make()
+    post.duty.start()
+    assert begun.wait(20)
+    timer = threading.Timer(1.0, go_on.set)
+    timer.start()
+    post.duty.thread.pause()
+    paused = go_on.is_set(), post.duty.thread.runs
+    timer.join()
+    post.duty.thread.resume()
+
+    assert (True, False) == paused
+    assert eventually(lambda: post.well)
+
+
+def test_nobody_is_elected_in_a_pause(region: Region, make: Make) -> None:
+    """Who has looked whether to pause a moment too early does not begin to import what a fork would not wait for."""
+    post = make()
+    post.duty._halt.set()
+
+    assert post.duty._stand(time.monotonic())
+    assert 0 == region.control.epoch
+
+
+def test_a_child_from_the_middle_of_an_import(
+    region: Region, make: Make, eventually: Eventually, slowly: Slowly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A child that a fork could not spare that keeps no lock of its parent's."""
+    begun, go_on = slowly
+    monkeypatch.setattr(gates, "IMPORT_LIMIT", 0.1)
+    post = make()
+    post.duty.start()
+    assert begun.wait(20)
+    held = any("leader." in path for path in open_files())
+    child = os.fork()
+    if child == 0:
+        post.duty.drop()
+        os._exit(sum("leader." in path for path in open_files()))
+    status = os.waitpid(child, 0)
+    go_on.set()
+
+    assert held
+    assert (child, 0) == status
+    assert eventually(lambda: post.well)
+
+
+def test_others_lose_patience_while_it_imports(
+    region: Region, make: Make, eventually: Eventually, slowly: Slowly, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who finds itself superseded touches nothing that is the next leader's, and stands for the lead again."""
+    begun, go_on = slowly
+    real, epochs = leadership_module.Leadership, list[int]()
+    monkeypatch.setattr(leadership_module, "Leadership", lambda *args: epochs.append(args[1].epoch) or real(*args))
+    post = make()
+    post.duty.start()
+    assert begun.wait(20)
+    region.control.epoch = 5
+    go_on.set()
+
+    assert eventually(lambda: post.well)
+    assert [6] == epochs
 
 
 def test_a_damaged_snapshot_is_published_again(region: Region, make: Make, eventually: Eventually) -> None:

@@ -143,6 +143,18 @@ def test_a_lead_given_back_is_taken(stand: Stand) -> None:
     successor.close()
 
 
+def test_giving_back_what_is_another_one_s(region: Region, stand: Stand, clock: Clock) -> None:
+    """Who gives back the lead says that nobody leads, and nothing where somebody else does."""
+    first = elected(stand())
+    second = polls_until_elected(stand(), clock, 0.5)[1]
+    first.give_back()
+    while_it_leads = region.control.leader_pid
+    second.give_back()
+    second.give_back()
+
+    assert (os.getpid(), 0) == (while_it_leads, region.control.leader_pid)
+
+
 def test_a_heartbeat_keeps_the_lead(region: Region, stand: Stand, clock: Clock) -> None:
     """Nobody steps over a leader that shows life, however slowly, before the stale limit."""
     term, second = elected(stand()), stand()

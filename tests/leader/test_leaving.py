@@ -1,6 +1,7 @@
 """The last one out delivers what is left, and nobody else does."""
 
 import os
+import sys
 import time
 from dataclasses import replace
 
@@ -86,6 +87,27 @@ def test_the_lead_is_waited_for(region: Region, settings: DeliverySettings, serv
     assert 0 == server.event_count
 
     term.close()
+    leave(region, settings)
+
+    assert 1 == server.event_count
+
+
+def test_delivery_that_cannot_be_imported(
+    region: Region,
+    settings: DeliverySettings,
+    server: FeatBitServer,
+    ring: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As at the end of an interpreter: that is said, the lead is free, and the next start delivers."""
+    with monkeypatch.context() as patched:
+        patched.setitem(sys.modules, "fbshared.leader.delivery", None)
+        leave(region, settings)
+
+    assert "events are left to the next start" in caplog.text
+    assert (1, 0) == (region.control.epoch, region.control.leader_pid)
+
     leave(region, settings)
 
     assert 1 == server.event_count
