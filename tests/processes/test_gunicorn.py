@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -35,7 +35,7 @@ preloaded_or_not = pytest.mark.parametrize("preload", [["--preload"], []], ids=[
 
 
 def gunicorn(
-    crew: Crew, directory: Path, kind: str, *options: str, python: tuple[str, ...] = (), patient: bool = False
+    crew: Crew, directory: Path, kind: str, *options: str, python: tuple[str, ...] = (), **settings: Any
 ) -> AbstractContextManager[WebServer]:
     """A gunicorn with three workers of this kind; its own control server, a thread in the master, is off."""
     if kind in ("gevent", "uvicorn"):
@@ -44,7 +44,7 @@ def gunicorn(
     application = "asgi:application" if kind == "uvicorn" else "wsgi"
     arguments = [f"--worker-class={KINDS[kind]}", "--workers=3", "--bind=unix:SOCKET", "--config=settings.py"]
     command = [sys.executable, *python, "-m", "gunicorn", *arguments, *options, application]
-    return running(crew, directory, command, patient=patient)
+    return running(crew, directory, command, **settings)
 
 
 @pytest.mark.servers

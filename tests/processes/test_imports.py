@@ -11,7 +11,8 @@ import pytest
 from tests.processes.conftest import GATE
 from tests.processes.test_endings import Begin, begin, whole
 from tests.processes.test_gunicorn import gunicorn
-from tests.processes.web import serve
+from tests.processes.test_uwsgi import uwsgi
+from tests.processes.web import serve, works_in_workers
 
 if TYPE_CHECKING:
     from fbshared.testing import FeatBitServer
@@ -71,6 +72,24 @@ def elected(crew: Crew, **hinder: Any) -> Process:
     return made
 
 
+@pytest.mark.servers
+@pytest.mark.parametrize("server_of", ["gunicorn", "uwsgi"])
+def test_servers_that_fork_in_the_middle(crew: Crew, tmp_path: Path, server_of: str) -> None:
+    """A server that imports the application and forks its workers at once has workers that work, of which none leads
+    but its first process."""
+    settings = {"start_wait": 0.0, "hinder": {"module": "requests", "seconds": 1.5}}
+    started = (
+        uwsgi(crew, tmp_path, **settings)
+        if server_of == "uwsgi"
+        else gunicorn(crew, tmp_path, "sync", "--preload", **settings)
+    )
+    with started as web:
+        workers = works_in_workers(crew, web)
+
+        assert crew.control().leader_pid == web.popen.pid
+        assert [True] * 3 == [web.ask_of(pid, "import_too", "requests") for pid in workers]
+
+
 @pytest.mark.parametrize("how", ["fork", "fork_in_c", "multiprocess", "in a thread"])
 def test_a_fork_in_the_middle(crew: Crew, server: FeatBitServer, how: str) -> None:
     """It waits for the import, whoever forks; the child evaluates, gets updates, delivers, and leads when it must."""
@@ -78,6 +97,7 @@ def test_a_fork_in_the_middle(crew: Crew, server: FeatBitServer, how: str) -> No
     child = crew.arrival(parent.ask("fork_by", "thread")[0] if how == "in a thread" else parent.ask(how)[0])
 
     assert "one" == child.ask("value", "load")
+    assert child.ask("import_too", "requests")
     assert crew.leader() is parent
 
     server.put_flag(serve("two"))
@@ -118,8 +138,8 @@ def test_a_fork_that_cannot_wait(crew: Crew) -> None:
 def test_the_application_imports_the_same(crew: Crew) -> None:
     """Both get it, whoever was first, and the process leads."""
     process = elected(crew, seconds=0.5)
-    process.ask("import_too", "requests")
 
+    assert process.ask("import_too", "requests")
     assert crew.leader() is process
 
 

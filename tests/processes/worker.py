@@ -204,9 +204,9 @@ def imported(names: list[str]) -> list[str]:
 
 
 @command
-def import_too(name: str) -> None:
-    """Import what a leader imports, as an application does that needs it itself."""
-    importlib.import_module(name)
+def import_too(name: str) -> bool:
+    """Import what a leader imports, as an application does that needs it itself; whether it is there in full."""
+    return hasattr(importlib.import_module(name), "__version__")
 
 
 @command

@@ -12,6 +12,8 @@ from worker import COMMANDS, Here, client_of
 
 Here.settings = json.loads(os.environ["FBSHARED_TEST_SETTINGS"])
 Here.client = client_of(Here.settings)
+if "hinder" in Here.settings:
+    assert COMMANDS["in_the_middle"]()
 COMMANDS["value"]("load", "import")  # so that workers which are forked inherit a flag that is in use
 
 
