@@ -1,9 +1,8 @@
 """A member's duty: stand for the lead, and while leading run sync and delivery and keep the house.
 
-One thread waits for the lead, and imports what a leader needs only when it is elected; a leader has two threads more.
-They all pause around forks, and go on in the parent with the same lead and the same connection. Where not even the
-hook of ``fbshared.uwsgi`` runs, they just go on in the parent. A child that ran no hook drops its copies when it first
-notices.
+One thread waits for the lead, and imports what a leader needs when it is elected; a leader has two more. They all pause
+around forks, and go on in the parent with the same lead and the same connection. Where not even the hook of
+``fbshared.uwsgi`` runs, they just go on in the parent. A child that ran no hook drops its copies when it first notices.
 """
 
 from __future__ import annotations
@@ -226,13 +225,14 @@ class Duty:
                 term.close()
                 return True
             leadership = self.leadership = made(self._region, term, self._settings, self._own_rings, self._seed)
-        except BaseException as error:
+        except ImportError as error:
             term.give_back()
-            self._candidacy.stand_back(time.monotonic())
-            if not isinstance(error, ImportError):
-                raise
             self._cannot_lead(error)
             return False
+        except BaseException:
+            term.give_back()
+            self._candidacy.stand_back(time.monotonic())
+            raise
         self._candidacy.began()
         return self._start_workers(leadership)
 

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import Any
 
-from fbshared import gates
-
 
 class Hindrance(importlib.abc.MetaPathFinder):
     """Stands in the way of one module: not of finding it, for which Python has a lock that forks wait for anyway.
@@ -48,7 +46,9 @@ class Hindrance(importlib.abc.MetaPathFinder):
             raise ImportError(f"{self._module} is broken")
 
 
-def put_in_the_way(module: str, seconds: float = 0.0, failures: int = 0, limit: float = gates.IMPORT_LIMIT) -> None:
+def put_in_the_way(module: str, seconds: float = 0.0, failures: int = 0, limit: float = 5.0) -> None:
     """Hinder from now on; ``limit`` seconds are what a fork waits for an import."""
+    from fbshared import gates
+
     gates.IMPORT_LIMIT = limit
     sys.meta_path.insert(0, Hindrance(module, seconds, failures))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.processes.conftest import GATE
-from tests.processes.test_endings import Begin, begin, whole
+from tests.processes.test_endings import Ending, whole
 from tests.processes.test_gunicorn import gunicorn
 from tests.processes.test_uwsgi import uwsgi
 from tests.processes.web import serve, works_in_workers
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from tests.processes.conftest import Crew, Process
 
 STANDS, LEADS = "fbshared.leader.duty", ["requests", "websocket"]
-
-__all__ = ["begin"]  # a fixture
 
 
 def stands(process: Process) -> bool:
@@ -169,12 +168,14 @@ def test_an_import_that_always_fails(crew: Crew, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1.0, 60.0])
-def test_the_end_in_the_middle(crew: Crew, begin: Begin, seconds: float) -> None:
+def test_the_end_in_the_middle(crew: Crew, seconds: float) -> None:
     """A program that ends meanwhile ends in time and in peace, and its events arrive, with the next start at the
     latest."""
-    ending = begin("ordinary", "ended", hinder={"module": "requests", "seconds": seconds}, start_wait=0.0)
-    ending.go()
-    code, errors = ending.over()
+    hinder = {"module": "requests", "seconds": seconds}
+    with contextlib.closing(Ending(crew, "ordinary", "ended", hinder=hinder, start_wait=0.0)) as ending:
+        assert "ready" == ending.line()
+        ending.go()
+        code, errors = ending.over()
 
     assert (0, True) == (code, whole(errors)), errors
 

@@ -19,8 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hindrance  # beside this file, as what follows
-import ways  # first of all: its fork hooks
+import hindrance  # beside this file
+import ways  # the same, and before fbshared: its fork hooks
 
 from fbshared import Config, FBClient, FileDataSource, WebSocketConfig
 from fbshared.members import join
