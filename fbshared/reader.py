@@ -41,6 +41,7 @@ class Reader:
         self.view = view
         self._rejected = 0  # a publication that cannot be read
         self._seen_beside = 0
+        self._damaged_views = 0  # in a row
         self._turns: list[Turn] = []
         self._turns.append(Turn(self._turns))
         self._told: set[str] = set()
@@ -60,11 +61,13 @@ class Reader:
 
     def load(self, key: str) -> CompiledFlag | Damaged | None:
         """A flag that this process uses for the first time."""
-        for number in range(_TRIES):
-            view = self._beside() if number else self.refresh()
+        gone = -1
+        for _ in range(_TRIES):
+            view = self._after(gone)
             try:
                 flag = view.flags[key] if key in view.flags else view.load(key)
             except FileNotFoundError:
+                gone = view.word
                 continue
             except (CorruptError, OSError) as error:
                 return self._damaged(view.word, str(error))
@@ -73,11 +76,13 @@ class Reader:
 
     def all_flags(self) -> Mapping[str, CompiledFlag]:
         """Every flag of one publication, by key, not to be changed; damaged ones are left out."""
-        for number in range(_TRIES):
-            view = self._beside() if number else self.refresh()
+        gone = -1
+        for _ in range(_TRIES):
+            view = self._after(gone)
             try:
                 flags = view.all()
             except FileNotFoundError:
+                gone = view.word
                 continue
             except (CorruptError, OSError) as error:
                 self._damaged(view.word, str(error))
@@ -130,11 +135,27 @@ class Reader:
                 self._rejected = word
                 self._damaged(word, str(error))
                 return view
+            self._report(self.view)
             return self.view
         if self.words[PUBLICATION] == word:
             self._rejected = word  # no file for it: not looked for again on every call
             self._damaged(word, "the file is gone")
         return self.view
+
+    def _report(self, view: View) -> None:
+        """Say which flags of a view just adopted are damaged. That ends where it does not help: what the leader
+        itself has may be wrong."""
+        damaged = view.damaged()
+        self._damaged_views = self._damaged_views + 1 if damaged else 0
+        if self._damaged_views <= _TRIES:
+            for key in damaged:
+                self._damaged(view.word, f"flag {key!r}")
+
+    def _after(self, gone: int) -> View:
+        """A view to look into, newer than one whose file is gone. It is adopted where that is possible: who has seen
+        something new goes on with that."""
+        view = self.refresh()
+        return self._beside() if view.word <= gone else view
 
     def _beside(self) -> View:
         """The newest publication without adopting it: another thread may be at that, and the file of the former

@@ -140,6 +140,10 @@ class View:
         """What this is a view of, None before the first one; raises as ``load`` does. Keeping it keeps it mapped."""
         return None if self._open is None else self._open()
 
+    def damaged(self) -> list[str]:
+        """The flags in use whose bytes are not to be believed."""
+        return [key for key, flag in self.flags.items() if isinstance(flag, Damaged)] if self._damaged else []
+
     def load(self, key: str) -> Used:
         """A flag that was not used before; None where there is no such flag.
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fbshared.core.model import FLAG, Dataset, parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
 from fbshared.reader import Reader
 from fbshared.shm.control import RETIRED
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name
-from fbshared.testing import flag
+from fbshared.testing import flag, in_segment, rule, segment
 from fbshared.view import Damaged, View
 
 USER = {"key": "ada", "name": "Ada"}
@@ -142,6 +142,72 @@ def test_a_base_that_cannot_be_read(reader: Reader, publisher: Publisher, how: s
     assert value(reader.load("a")) is False
 
 
+def damage(reader: Reader, word: int, text: bytes) -> None:
+    """Turn a bit behind the last such text in the file of a publication."""
+    with open(reader.region.join(snapshot_name(word)), "r+b") as file:
+        content = file.read()
+        place = content.rindex(text) + len(text) + 5
+        file.seek(place)
+        file.write(bytes([content[place] ^ 1]))
+
+
+def test_damage_that_shows_in_a_later_publication(reader: Reader, publisher: Publisher) -> None:
+    """A flag whose segment is patched is compiled anew, and what is damaged in the base by now is reported."""
+    raw = flag("lab", rules=[rule(False, in_segment("staff"))])
+    first = segment("staff", included=["bob"])
+    dataset = Dataset.of([parse_item(FLAG, raw), parse_item(SEGMENT, first)])
+    base = publisher.publish(dataset, synced=True)
+    assert value(reader.load("lab")) is True
+    damage(reader, base, b"lab")
+    changed = segment("staff", included=["bob", "ada"], updated_at="2027-01-01T00:00:00Z")
+    dataset, _ = dataset.merge([parse_item(SEGMENT, changed)])
+    word = publisher.publish(dataset, synced=True)
+
+    assert isinstance(reader.refresh().flags["lab"], Damaged)
+    assert (word, 1) == (reader.region.control.damaged, reader.region.control.items_broken)
+    assert not publisher.heal()
+    publisher.publish(dataset, synced=True)
+    assert value(reader.refresh().flags["lab"]) is False
+
+
+def test_a_report_that_came_too_late(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the leader has published on meanwhile, the damage is reported with what is adopted next."""
+    dataset = data("a", "b")
+    base = publisher.publish(dataset, synced=True)
+    reader.refresh()
+    damage(reader, base, b"\xa1a")
+    load = View.load
+    dataset, _ = dataset.merge([parse_item(FLAG, flag("b", updated_at="2027-01-01T00:00:00Z"))])
+
+    def meanwhile(view: View, key: str) -> object:
+        found = load(view, key)
+        publisher.publish(dataset, synced=True)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(View, "load", meanwhile)
+        assert isinstance(reader.load("a"), Damaged)
+    assert (0, True) == (reader.region.control.damaged, publisher.heal())
+    reader.refresh()
+
+    assert publisher.word == reader.region.control.damaged
+    assert not publisher.heal()
+
+
+def test_damage_that_no_publication_heals(reader: Reader, publisher: Publisher) -> None:
+    """It is reported some times, and then no more: the leader does not publish everything for ever."""
+    broken = Item(FLAG, "a", 1, False, b"\xc1")
+    publisher.publish(Dataset.of([broken]), synced=True)
+    assert isinstance(reader.load("a"), Damaged)
+    reports = 0
+    for _ in range(20):
+        word = publisher.publish(Dataset.of([broken]), synced=True)
+        reader.refresh()
+        reports += reader.region.control.damaged == word
+
+    assert 0 < reports < 10
+
+
 def test_a_base_that_goes_later(reader: Reader, publisher: Publisher) -> None:
     """What was used before answers on; what was not is reported, and there with the next publication."""
     dataset = data("a", "b")
@@ -176,6 +242,29 @@ def test_a_new_flag_while_another_thread_refreshes(reader: Reader, publisher: Pu
     assert value(found) is True
     assert {"first", "second"} == every.keys()
     assert former is reader.view
+
+
+def test_what_was_seen_is_not_taken_back(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looked for a flag, found its file gone and looked into a newer one goes on from there, also where nobody
+    can read what comes next."""
+    publisher.publish(data("a", "b"), synced=True)
+    reader.load("a")
+    load, newer = View.load, data("a", "b", enabled=False)
+
+    def meanwhile(view: View, key: str) -> object:
+        monkeypatch.setattr(View, "load", load)
+        for _ in range(4):
+            publisher.publish(newer, synced=True)
+        return load(view, key)
+
+    monkeypatch.setattr(View, "load", meanwhile)
+    assert value(reader.load("b")) is False
+    word = publisher.publish(newer, synced=True)
+    path = reader.region.join(snapshot_name(word))
+    os.unlink(path)
+    Path(path).write_bytes(b"no snapshot")
+
+    assert value(reader.refresh().flags["a"]) is False
 
 
 def test_a_region_that_is_given_up(reader: Reader, publisher: Publisher) -> None:

@@ -8,7 +8,6 @@ among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, NoReturn
 
 from fbshared.core.operators import MISSING, Question, question_of
@@ -23,8 +22,6 @@ Condition = tuple[Any, frozenset[str] | None, Callable[..., bool], bool]
 
 IN_SEGMENT = "User is in segment"
 NOT_IN_SEGMENT = "User is not in segment"
-
-_LONGEST_SHARED = 500  # characters of a condition's value
 
 
 def conditions_of(rule: object, membership: Callable[[object], Predicate]) -> tuple[Condition, ...]:
@@ -92,27 +89,15 @@ def _condition(raw: object, membership: Callable[[object], Predicate]) -> Condit
         return asking(membership(raw.get("value")))
     if name == NOT_IN_SEGMENT:
         return asking(membership(raw.get("value")), wanted=False)
-    about, value = raw.get("property", MISSING), raw.get("value", MISSING)
-    if about.__class__ is name.__class__ is value.__class__ is str and len(value) <= _LONGEST_SHARED:
-        return _shared(about, name, value)
-    return _asked(about, name, value)
-
-
-def _asked(about: object, name: object, value: object) -> Condition:
-    """The condition on a property, by the operator's name and the condition's value."""
     try:
-        found = question_of(name, value)
+        found = question_of(name, raw.get("value", MISSING))
     except EvaluationError as error:
         return asking(broken(str(error)))
     if found is None:
         return asking(_never)
-    if about is MISSING:
+    if "property" not in raw:
         return asking(broken("a condition without a property"))
-    return _on_property(about, *found)
-
-
-# Flags have conditions in common, and the next version of a flag has most of them with the one before.
-_shared = lru_cache(maxsize=1000)(_asked)
+    return _on_property(raw["property"], *found)
 
 
 def _on_property(name: object, question: Question, wanted: bool, sure: bool) -> Condition:

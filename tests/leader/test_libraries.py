@@ -13,7 +13,7 @@ from fbshared import gates
 from fbshared.leader import libraries
 
 OF_A_LEADER = {"leadership", "sync", "feed", "connection", "polling", "delivery", "http", "persistence", "siblings"}
-HEAVY = {"requests", "urllib3", "websocket", "ssl", "http.client"}
+HEAVY = {"requests", "urllib3", "websocket"}
 
 
 class Broken(importlib.abc.MetaPathFinder):
