@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
 from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
-from fbshared.shm.snapshot import Entry, Snapshot
+from fbshared.shm.snapshot import BaseCorruptError, Entry, Snapshot
 
 __all__ = ["Damaged", "Turn", "View", "sound"]
 
@@ -142,7 +142,10 @@ class View:
 
     def damaged(self) -> list[str]:
         """The flags in use whose bytes are not to be believed."""
-        return [key for key, flag in self.flags.items() if isinstance(flag, Damaged)] if self._damaged else []
+        if not self._damaged:
+            return []
+        # Another thread may add to them.
+        return [key for key, flag in self.flags.copy().items() if isinstance(flag, Damaged)]
 
     def load(self, key: str) -> Used:
         """A flag that was not used before; None where there is no such flag.
@@ -215,6 +218,8 @@ class _Segments:
         try:
             if kept is None or kept.stamp != self.stamp(id_) or not self.unchanged(kept.segments):
                 return None
+        except BaseCorruptError:
+            raise
         except CorruptError:
             return None  # compiling it anew shows which one is damaged
         segment: CompiledSegment = kept.compiled
@@ -243,6 +248,8 @@ class _Loader:
     def flag(self, key: str) -> Used:
         try:
             entry = self._snapshot.find(FLAG, key)
+        except BaseCorruptError:
+            raise  # no flag is damaged: the publication cannot be read
         except CorruptError:
             return Damaged()
         if entry is None or entry.archived:
@@ -257,6 +264,8 @@ class _Loader:
                 flag: CompiledFlag = kept.compiled
                 return flag
             flag = self._compile(unpack(self._snapshot.blob(entry)))
+        except BaseCorruptError:
+            raise
         except (CorruptError, MessageError):
             # A damaged segment is not an unknown one: the flag's answer would be wrong, so it gives none.
             return Damaged()

@@ -170,6 +170,31 @@ def test_damage_that_shows_in_a_later_publication(reader: Reader, publisher: Pub
     assert value(reader.refresh().flags["lab"]) is False
 
 
+@pytest.mark.parametrize("how", ["header", "cut", "empty"])
+def test_a_base_that_breaks_later(reader: Reader, publisher: Publisher, how: str) -> None:
+    """What stands on it is not adopted any more, where something is looked for in it: the former state stays, which
+    is reported, and what the leader makes of that is adopted."""
+    raw = flag("lab", rules=[rule(False, in_segment("staff"))])
+    dataset = Dataset.of([parse_item(FLAG, raw), parse_item(SEGMENT, segment("staff", included=["bob"]))])
+    base = publisher.publish(dataset, synced=True)
+    assert value(reader.load("lab")) is True
+    path = Path(reader.region.join(snapshot_name(base)))
+    content = bytearray(path.read_bytes())
+    content[40] ^= 1
+    path.unlink()
+    path.write_bytes({"header": content, "cut": content[:-1], "empty": b""}[how])
+    changed = segment("staff", included=["bob", "ada"], updated_at="2027-01-01T00:00:00Z")
+    dataset, _ = dataset.merge([parse_item(SEGMENT, changed)])
+    word = publisher.publish(dataset, synced=True)
+    view = reader.refresh()
+
+    assert (base, True) == (view.word, value(view.flags["lab"]))
+    assert (word, 1) == (reader.region.control.damaged, reader.region.control.items_broken)
+    assert not publisher.heal()
+    publisher.publish(dataset, synced=True)
+    assert value(reader.refresh().flags["lab"]) is False
+
+
 def test_a_report_that_came_too_late(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the leader has published on meanwhile, the damage is reported with what is adopted next."""
     dataset = data("a", "b")

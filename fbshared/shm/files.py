@@ -46,7 +46,7 @@ _FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _AT_ONCE = os.O_NONBLOCK | os.O_NOCTTY
 _TO_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | _AT_ONCE
 _SMALL, _AT_A_TIME = 16_384, 1 << 20  # bytes that are written together with others, and together at most
-_SOON_READ = 100_000  # bytes; fewer than from where on memory is asked of the system each time
+_SOON_READ = 100_000  # bytes; from 128 KiB on, the C library asks the system for memory each time
 _LARGEST = 1 << 30  # bytes that are read at once; nothing that is written here comes near
 
 
@@ -240,8 +240,9 @@ def content_of(path: str) -> bytes | mmap.mmap:
     ``read_only_map`` gives it."""
     fd = os.open(path, _TO_READ)
     try:
-        content = os.read(fd, _SOON_READ)
-        return content if 0 < len(content) < _SOON_READ else _mapped(fd, path)
+        if (size := os.fstat(fd).st_size) < _SOON_READ and (content := os.read(fd, size + 1)):
+            return content
+        return _mapped(fd, path)
     finally:
         os.close(fd)
 

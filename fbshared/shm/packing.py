@@ -1,7 +1,8 @@
 """Packing: the bytes of one snapshot after the other, of which each differs little from the one before.
 
 After a patch only a delta is made, which has all that is new since its base; of its index only those buckets are made
-anew in which something changed. When it has grown to an eighth of its base, everything is packed into the next base.
+anew in which something changed. When it has grown to an eighth of its base, and 64 KiB, everything is packed into the
+next base.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.words import Buffer
 
-__all__ = ["Entry", "Snapshot"]
+__all__ = ["BaseCorruptError", "Entry", "Snapshot"]
 
 MAGIC = int.from_bytes(b"fbsharS1", "little")
 HEADER = struct.Struct("<15QQ")
@@ -68,6 +68,10 @@ class Entry(NamedTuple):
 def key_hash(kind: int, key: bytes) -> int:
     """What the index sorts an item by."""
     return crc32(key, kind)
+
+
+class BaseCorruptError(CorruptError):
+    """Nothing of a delta can be believed, whichever item was asked for: it has no base."""
 
 
 class Snapshot:
@@ -139,10 +143,13 @@ class Snapshot:
         """The snapshot with everything that is not in this one's file; None where this one stands alone."""
         if self._base is None and self.base_word:
             if self._open_base is None:
-                raise CorruptError("a snapshot cannot stand without its base")
-            base = self._open_base(self.base_word)
+                raise BaseCorruptError("a snapshot cannot stand without its base")
+            try:
+                base = self._open_base(self.base_word)
+            except CorruptError as error:
+                raise BaseCorruptError(f"the base: {error}") from error
             if base.base_word:
-                raise CorruptError("a snapshot's base does not stand alone")
+                raise BaseCorruptError("a snapshot's base does not stand alone")
             self._base = base
         return self._base
 
