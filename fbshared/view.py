@@ -207,10 +207,8 @@ class _Segments:
         self._stamps: dict[str, Stamp] = {}
 
     def raw(self, id_: str) -> Mapping[str, Any] | None:
-        entry = self._snapshot.find(SEGMENT, id_)
-        if entry is None or entry.archived:
-            return None
-        return unpack(self._snapshot.blob(entry))
+        entry = self._living(id_)
+        return None if entry is None else unpack(self._snapshot.blob(entry))
 
     def known(self, id_: str) -> CompiledSegment | None:
         """One that was compiled before, if neither it nor any that it can reach is different now."""
@@ -230,9 +228,13 @@ class _Segments:
 
     def stamp(self, id_: str) -> Stamp:
         if id_ not in self._stamps:
-            entry = self._snapshot.find(SEGMENT, id_)
-            self._stamps[id_] = entry.stamp if entry is not None and not entry.archived else None
+            entry = self._living(id_)
+            self._stamps[id_] = None if entry is None else entry.stamp
         return self._stamps[id_]
+
+    def _living(self, id_: str) -> Entry | None:
+        entry = self._snapshot.find(SEGMENT, id_)
+        return None if entry is None or entry.archived else entry
 
 
 class _Loader:

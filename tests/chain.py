@@ -19,6 +19,7 @@ class Chain:
     Attributes:
         word: its publication word, which grows by one.
         files: the bytes of all snapshots so far, by word.
+        opened: the bases that were opened through snapshots of ``open`` and ``read``, by word, one after the other.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -26,6 +27,7 @@ class Chain:
         self.dataset = dataset
         self.packed = Packed.of(dataset, 1)
         self.files: dict[int, bytes] = {}
+        self.opened: list[int] = []
         self._write()
 
     @classmethod
@@ -48,7 +50,11 @@ class Chain:
 
     def read(self, content: bytes, word: int) -> Snapshot:
         """The snapshot in these bytes, on a base of this leader's."""
-        return Snapshot(content, word, IDENTITY, self.open)
+        return Snapshot(content, word, IDENTITY, self._base)
+
+    def _base(self, word: int) -> Snapshot:
+        self.opened.append(word)
+        return self.open(word)
 
     def follow(self, dataset: Dataset) -> Snapshot:
         """Publish the next one."""

@@ -283,37 +283,25 @@ def test_damaged_changes_cost_a_look_at_everything() -> None:
     assert value(view.flags["plain"]) is False
 
 
-def counted(leader: Chain) -> tuple[Callable[[int], Snapshot], list[int]]:
-    """Opens the leader's snapshots, and notes each base that is opened."""
-    opened: list[int] = []
-
-    def open_base(word: int) -> Snapshot:
-        opened.append(word)
-        return leader.open(word)
-
-    return lambda word: Snapshot(leader.files[word], word, IDENTITY, open_base), opened
-
-
 def test_a_base_is_looked_at_once() -> None:
     """A patch costs a look at its own file, and at no base that was looked at before; a new base is looked at before
     anything that stands on it is adopted."""
     leader = Chain.of(FLAGS, lab())
-    open_it, opened = counted(leader)
-    view = View().successor(1, IDENTITY, open_it(1), lambda: open_it(1))
+    view = View().successor(1, IDENTITY, leader.open(1), partial(leader.open, 1))
     for key in ("plain", "pro", "lab"):
         view.load(key)
     for word in (2, 3):
         leader.patch(flag("plain", enabled=word == 3))
-        view = view.successor(word, IDENTITY, open_it(word), partial(open_it, word))
-    assert [] == opened
+        view = view.successor(word, IDENTITY, leader.open(word), partial(leader.open, word))
+    assert [] == leader.opened
     assert value(view.flags["plain"]) is True
     assert value(view.load("team")) is False
-    assert [1] == opened
+    assert [1] == leader.opened
     leader.follow(leader.dataset)
     leader.patch(flag("plain", enabled=False))
-    view = view.successor(5, IDENTITY, open_it(5), partial(open_it, 5))
+    view = view.successor(5, IDENTITY, leader.open(5), partial(leader.open, 5))
 
-    assert [1, 4] == opened
+    assert [1, 4] == leader.opened
     assert value(view.flags["plain"]) is False
 
 

@@ -230,7 +230,7 @@ def read_only_map(path: str) -> mmap.mmap:
     """A whole file, mapped for reading and kept by the mapping alone; ``CorruptError`` where it is empty or none."""
     fd = os.open(path, _TO_READ)
     try:
-        return _mapped(fd, path)
+        return _mapped(fd, path, os.fstat(fd))
     finally:
         os.close(fd)
 
@@ -240,15 +240,15 @@ def content_of(path: str) -> bytes | mmap.mmap:
     ``read_only_map`` gives it."""
     fd = os.open(path, _TO_READ)
     try:
-        if (size := os.fstat(fd).st_size) < _SOON_READ and (content := os.read(fd, size + 1)):
+        found = os.fstat(fd)
+        if found.st_size < _SOON_READ and (content := os.read(fd, found.st_size + 1)):
             return content
-        return _mapped(fd, path)
+        return _mapped(fd, path, found)
     finally:
         os.close(fd)
 
 
-def _mapped(fd: int, path: str) -> mmap.mmap:
-    found = os.fstat(fd)
+def _mapped(fd: int, path: str, found: os.stat_result) -> mmap.mmap:
     if found.st_size == 0 or not stat.S_ISREG(found.st_mode):
         raise CorruptError(f"{os.path.basename(path)} is empty, or no file")
     return mmap.mmap(fd, found.st_size, prot=mmap.PROT_READ, **_NO_COPY)

@@ -89,23 +89,17 @@ def test_a_delta_has_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
         alone.find(FLAG, "flag-1")
 
 
-def test_what_is_in_a_delta_is_looked_up_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_in_a_delta_is_looked_up_there() -> None:
     """The base is opened for what only it can have, and once."""
     chain = Chain(many(100))
     chain.follow(chain.dataset.merge([item("flag-7", 2, b"new")])[0])
-    opened: list[int] = []
-
-    def open_base(word: int) -> Snapshot:
-        opened.append(word)
-        return chain.open(word)
-
-    snapshot = Snapshot(chain.content, 2, IDENTITY, open_base)
+    snapshot = chain.snapshot
     snapshot.find(FLAG, "flag-7")
-    assert [] == opened
+    assert [] == chain.opened
     for key in ("flag-8", "unknown"):
         snapshot.find(FLAG, key)
 
-    assert [1] == opened
+    assert [1] == chain.opened
 
 
 def test_a_delta_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
