@@ -53,14 +53,17 @@ class Leadership:
         dataset, synced = _published(region) or seed
         if not synced and self.persistence is not None and (restored := self.persistence.load()) is not None:
             dataset, synced = _shown(restored, control), True
+        behind = synced and dataset.cursor < control.data_version
+        if behind:
+            log.warning("nothing is published before there is newer data: what is known here is older than what was")
         self._restored = dataset if control.restored else None  # what is on the disk already
         if control.sync_state == SyncState.OK:
             control.sync_since = now_ms()
             control.sync_state = SyncState.INTERRUPTED if synced else SyncState.STARTING
         kind = Sync if settings.sync.source is None else Feed
-        self.sync = kind(settings.sync, dataset, self._publish, control, term.holds, synced=synced)
+        self.sync = kind(settings.sync, dataset, self._publish, control, term.holds, synced=synced, behind=behind)
         self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)
-        if synced:
+        if synced and not behind:
             # Under the new epoch's name, so that every file has one owner.
             self.sync.republish()
 
@@ -117,10 +120,11 @@ class Leadership:
 
 
 def _shown(restored: Restored, control: Control) -> Dataset:
-    """The restored data, with its age shown to all."""
+    """The restored data, with its age shown to all, unless they have newer data."""
     age = max(now_ms() - restored.current_at, 0) / 1000
     log.info("beginning with the persisted data, which was current %d s ago", age)
-    control.data_current_at, control.restored = restored.current_at, 1
+    if restored.dataset.cursor >= control.data_version:
+        control.data_current_at, control.restored = restored.current_at, 1
     return restored.dataset
 
 

@@ -46,6 +46,8 @@ class Sync:
         control: where its state is shown.
         holds: whether this process still leads. It is asked before a socket is read, so that a leader that was
             stopped and superseded does not read on.
+        behind: all processes evaluate something newer than the dataset, which nobody can read any more. Nothing is
+            published then until FeatBit has sent everything: nobody goes back in time.
     """
 
     origin = "FeatBit"
@@ -59,6 +61,7 @@ class Sync:
         holds: Callable[[], bool],
         *,
         synced: bool,
+        behind: bool = False,
     ) -> None:
         self._settings = settings
         self._publish = publish
@@ -66,6 +69,7 @@ class Sync:
         self._holds = holds
         self.dataset = dataset
         self.synced = synced
+        self._behind = behind
         polled = control.transport == Transport.POLLING
         self._ways = Ways(settings.mode, settings.polling, time.monotonic, polled=polled)
         self._connection: Connection | Poll | None = None
@@ -79,7 +83,7 @@ class Sync:
         self._told: set[object] = set()
         now = time.monotonic()
         self._fulls = 0  # of the present session
-        self._full_at = now + self._until_full()
+        self._full_at = now if behind else now + self._until_full()
         self.failing_since = now  # inf while it is well
         self.healthy_until = now + 5.0
         if control.sync_state == SyncState.REFUSED:
@@ -171,7 +175,7 @@ class Sync:
         except SessionOver as over:
             raise Ended(SyncError.SILENCE) from over
         wait = min(session.next_due(now), 1.0)
-        if self._unpublished:
+        if self._unpublished and not self._behind:
             wait = min(wait, max(self._publish_at - now, 0.0))
         for _ in range(_TOGETHER):
             if halt.is_set() or not connection.ready(halt, wait) or not self._holds():
@@ -199,12 +203,18 @@ class Sync:
             self._control.full_at = now_ms()
             self._full_at = session.full_at = time.monotonic() + self._until_full()
         if session.answered:
+            self._catch_up()
             self._ways.works()
             self._control.transport = Transport.POLLING if self._ways.polls else Transport.STREAMING
             self._control.longest_silence = int(self._longest_silence() * 1000)
             self._control.data_current_at = now_ms()
             if self._control.sync_state != SyncState.OK and not self._unpublished:
                 self._well()
+
+    def _catch_up(self) -> None:
+        """The dataset is current: all may have it."""
+        if self._behind:
+            self._behind, self._unpublished = False, True
 
     def _longest_silence(self) -> float:
         """Seconds after which others may say that nobody leads: a leader that hears nothing for 45 says so itself."""
@@ -214,7 +224,7 @@ class Sync:
     def _publish_if_due(self) -> None:
         """Publish, unless nothing changed or the last try failed a moment ago; then say that all is well."""
         now = time.monotonic()
-        if not self._unpublished or now < self._publish_at or not self.synced or not self._holds():
+        if not self._unpublished or self._behind or now < self._publish_at or not self.synced or not self._holds():
             return
         try:
             self._publish(self.dataset, self.synced)

@@ -24,7 +24,7 @@ from fbshared.leader.settings import ConnectionSettings, DeliverySettings, DutyS
 from fbshared.shm import files
 from fbshared.shm.bell import ring_bell
 from fbshared.shm.control import RETIRED, SyncError, SyncState
-from fbshared.shm.region import OwnRing, Region, process_age, process_start, ring_name, snapshot_name
+from fbshared.shm.region import OwnRing, Region, now_ms, process_age, process_start, ring_name, snapshot_name
 from fbshared.shm.ring import HEADER, birth
 from fbshared.testing import FeatBitServer, flag
 
@@ -588,6 +588,39 @@ def test_a_damaged_snapshot_is_no_beginning(
 
     assert eventually(lambda: second.well and second.flags)
     assert [0] == server.connections[1].cursors
+
+
+def test_nobody_is_led_back(
+    server: FeatBitServer, region: Region, make: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new leader that cannot read what was published, and knows something older, publishes nothing before FeatBit
+    has sent everything."""
+    first = make()
+    first.duty.start()
+    assert eventually(lambda: first.well and first.flags)
+    assert first.duty.leadership is not None
+    seed = first.duty.leadership.sync.dataset, True
+    server.put_flag(flag("newer"))
+    assert eventually(lambda: "newer" in first.flags)
+    first.duty.stop(time.monotonic() + 10)
+    word = region.control.publication
+    os.unlink(region.join(snapshot_name(word)))
+    server.stop()
+    second = Post(region, settings_for(server), seed)
+    second.duty.start()
+    assert eventually(lambda: second.duty.leads and region.control.sync_error == SyncError.NETWORK)
+    second.duty.leadership.keep_house(time.monotonic())  # type: ignore[union-attr]
+
+    assert eventually(lambda: region.control.sync_retry_at > now_ms())
+    assert (word, 0) == (region.control.publication, region.control.restored)
+    assert any("nothing is published" in record.getMessage() for record in caplog.records)
+
+    server.start()
+    assert eventually(lambda: second.well and {"dark-mode", "newer"} == second.flags)
+    assert region.control.publication > word
+    assert [0] == server.connections[-1].cursors
+    second.duty.stop(time.monotonic() + 10)
+    second.ring.file.close()
 
 
 def test_a_dead_thread_is_started_again(

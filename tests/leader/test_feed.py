@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fbshared.core.model import EMPTY, Dataset
+from fbshared.core.model import EMPTY, FLAG, Dataset, Item
 from fbshared.core.wire import parse
 from fbshared.errors import MessageError
 from fbshared.leader import feed
@@ -46,7 +46,7 @@ class Source:
 class Line:
     """A feed and its thread."""
 
-    def __init__(self, halt: Wake, source: Source, dataset: Dataset = EMPTY, *, synced: bool = False) -> None:
+    def __init__(self, halt: Wake, source: Source, dataset: Dataset = EMPTY, **known: bool) -> None:
         self.halt, self.source = halt, source
         self.control = Control.over(bytearray(birth((1, 2), 3)))
         self.published: list[Dataset] = []
@@ -55,7 +55,9 @@ class Line:
         settings = SyncSettings(
             url="", secret="", connection=ConnectionSettings(user_agent=""), first_retry=0.05, source=source
         )
-        self.feed = Feed(settings, dataset, self._publish, self.control, lambda: self.holds, synced=synced)
+        self.feed = Feed(
+            settings, dataset, self._publish, self.control, lambda: self.holds, **{"synced": False, **known}
+        )
         self.thread = threading.Thread(target=self.feed.run, args=(halt,))
 
     def _publish(self, dataset: Dataset, synced: bool) -> None:
@@ -99,6 +101,28 @@ def test_a_source_that_has_said_all(make: Make, eventually: Eventually) -> None:
     assert (["on"], 1) == (list(line.published[-1].flags), line.source.begun)
     at = line.control.data_current_at
     assert eventually(lambda: line.control.data_current_at > at > 0)  # or it would count as old after a while
+
+
+def test_data_that_is_older_than_what_all_have(make: Make, eventually: Eventually) -> None:
+    """It is published when the source stands by it, and not before."""
+    dataset = Dataset.of([Item(FLAG, "old", 1, False, b"")])
+    asked, answer = threading.Event(), threading.Event()
+
+    def wait(sink: Sink, stop: Stop) -> None:
+        while not answer.is_set() and not stop.wait(0.01):
+            asked.set()
+        sink.confirm()
+
+    line = make(wait, dataset=dataset, synced=True, behind=True)
+    assert asked.wait(10)
+    line.feed.republish()
+    for _ in range(3):  # looks, each of which would publish
+        asked.clear()
+        assert asked.wait(10)
+    assert [] == line.published
+    answer.set()
+
+    assert eventually(lambda: line.published == [dataset] and line.state == WELL)
 
 
 def test_a_source_that_raises(make: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture) -> None:
