@@ -127,8 +127,7 @@ class Reader:
                 return view
             region = self.region
             try:
-                opened = partial(region.snapshot, word)
-                self.view = view.successor(word, region.identity, opened(), opened)
+                self.view = _next(view, region, word)
             except FileNotFoundError:
                 continue
             except (CorruptError, OSError) as error:
@@ -163,9 +162,8 @@ class Reader:
         view, region, word = self.view, self.region, self.words[PUBLICATION]
         if word in (0, RETIRED, self._rejected) or (word <= view.word and view.identity == region.identity):
             return view
-        opened = partial(region.snapshot, word)
         try:
-            newest = view.successor(word, region.identity, opened(), opened)
+            newest = _next(view, region, word)
             self._seen_beside = max(self._seen_beside, word)
             return newest
         except (CorruptError, OSError):
@@ -181,3 +179,12 @@ class Reader:
             self._told.add(what)
             log.warning("shared data cannot be read and is not used: %s", what)
         return Damaged()
+
+
+def _next(view: View, region: Region, word: int) -> View:
+    """The view of a publication, after another one; raises as ``View.successor`` does."""
+    opened = partial(region.snapshot, word)
+    recent = None
+    if view.identity == region.identity:
+        recent = region.journal.recent(word, view.word, view.base, region.snapshot)
+    return view.successor(word, region.identity, recent or opened(), opened)

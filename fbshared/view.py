@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
 from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
+from fbshared.shm.journal import Recent
 from fbshared.shm.snapshot import BaseCorruptError, Entry, Snapshot
 
 __all__ = ["Damaged", "Turn", "View", "sound"]
@@ -57,9 +58,12 @@ class View:
         identity: the region's; words of different regions must not be compared.
         open_snapshot: maps the snapshot; raises ``FileNotFoundError`` where it is gone.
         pool: what the view before it compiled.
+
+    Attributes:
+        base: the publication of its snapshot's base, which was sound; or that snapshot's own.
     """
 
-    __slots__ = ("_absent", "_all", "_base", "_damaged", "_open", "_pool", "flags", "identity", "ready", "word")
+    __slots__ = ("_absent", "_all", "_damaged", "_open", "_pool", "base", "flags", "identity", "ready", "word")
 
     def __init__(
         self,
@@ -75,7 +79,7 @@ class View:
         self._open = open_snapshot
         self._pool = pool or Pool()
         self._absent = 0
-        self._base = 0  # of its snapshot, which was sound; or that one itself
+        self.base = 0
         self._damaged = False  # whether one of the flags is
         self._all: dict[str, CompiledFlag | Damaged] | None = None
 
@@ -90,11 +94,11 @@ class View:
     def _copy(self, word: int, open_snapshot: Callable[[], Snapshot] | None) -> View:
         view = View(word, self.identity, open_snapshot, self._pool)
         view.flags, view._all, view._absent, view._damaged = self.flags, self._all, self._absent, self._damaged
-        view._base = self._base
+        view.base = self.base
         return view
 
     def successor(
-        self, word: int, identity: tuple[int, int], snapshot: Snapshot, open_snapshot: Callable[[], Snapshot]
+        self, word: int, identity: tuple[int, int], snapshot: Snapshot | Recent, open_snapshot: Callable[[], Snapshot]
     ) -> View:
         """The view of another snapshot, with all flags that this one used.
 
@@ -105,8 +109,8 @@ class View:
             CorruptError: the base's bytes are not to be believed.
         """
         view = View(word, identity, open_snapshot, self._pool)
-        view._base = snapshot.base_word or word
-        if view._base != self._base or identity != self.identity:
+        view.base = snapshot.base_word or word
+        if view.base != self.base or identity != self.identity:
             snapshot.base()  # nothing is adopted that nobody can read
         flags = self.flags.copy()  # another thread may add to it
         again = self._to_look_up(flags, snapshot) if identity == self.identity else None
@@ -121,7 +125,7 @@ class View:
                 view._keep(key, loader.flag(key))
         return view
 
-    def _to_look_up(self, flags: Mapping[str, Used], snapshot: Snapshot) -> set[str] | None:
+    def _to_look_up(self, flags: Mapping[str, Used], snapshot: Snapshot | Recent) -> set[str] | None:
         """The flags that are not surely what they were: different themselves or in a segment, or damaged so far; None
         where nobody knows."""
         try:
@@ -201,7 +205,7 @@ class Turn:
 class _Segments:
     """The segments of one open snapshot, and which of the compiled ones are still good."""
 
-    def __init__(self, snapshot: Snapshot, pool: Pool) -> None:
+    def __init__(self, snapshot: Snapshot | Recent, pool: Pool) -> None:
         self._snapshot = snapshot
         self._pool = pool
         self._stamps: dict[str, Stamp] = {}
@@ -240,7 +244,7 @@ class _Segments:
 class _Loader:
     """Compiles from one open snapshot, or takes over what is unchanged."""
 
-    def __init__(self, snapshot: Snapshot, pool: Pool) -> None:
+    def __init__(self, snapshot: Snapshot | Recent, pool: Pool) -> None:
         self._snapshot = snapshot
         self._pool = pool
         self._segments = _Segments(snapshot, pool)
@@ -265,7 +269,7 @@ class _Loader:
             if kept is not None and kept.stamp == entry.stamp and self._segments.unchanged(kept.segments):
                 flag: CompiledFlag = kept.compiled
                 return flag
-            flag = self._compile(unpack(self._snapshot.blob(entry)))
+            flag = self._compile(unpack(self._snapshot.blob(entry)), kept)
         except BaseCorruptError:
             raise
         except (CorruptError, MessageError):
@@ -274,8 +278,8 @@ class _Loader:
         self._pool.flags[key] = _Kept(entry.stamp, self._stamps(flag.segments), flag)
         return flag
 
-    def _compile(self, raw: Mapping[str, Any]) -> CompiledFlag:
-        flag = self._compiler.flag(raw)
+    def _compile(self, raw: Mapping[str, Any], former: _Kept | None) -> CompiledFlag:
+        flag = self._compiler.flag(raw, former.compiled if former is not None else None)
         known = self._pool.segments
         for id_, segment in self._compiler.compiled.items():
             if id_ not in known or known[id_].compiled is not segment:

@@ -9,6 +9,7 @@ import pytest
 from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
 from fbshared.reader import Reader
 from fbshared.shm.control import RETIRED
+from fbshared.shm.journal import JOURNAL_SIZE
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name
 from fbshared.testing import flag, in_segment, rule, segment
@@ -54,11 +55,17 @@ def test_publications(reader: Reader, publisher: Publisher) -> None:
     assert newer == reader.refresh().word
 
 
+def forget(region: Region) -> None:
+    """Let nobody find anything in the journal."""
+    region.journal._room[:] = bytes(JOURNAL_SIZE)
+
+
 def test_a_file_that_is_gone(reader: Reader, publisher: Publisher) -> None:
     """A publication without a file is reported once, and the former state stays until there is another."""
     publisher.publish(data("a"), synced=True)
     reader.load("a")
     word = publisher.publish(data("a", enabled=False), synced=True)
+    forget(reader.region)
     os.unlink(reader.region.join(snapshot_name(word)))
     for _ in range(5):
         assert value(reader.refresh().flags["a"]) is True
@@ -74,6 +81,7 @@ def test_a_damaged_file(reader: Reader, publisher: Publisher, caplog: pytest.Log
     publisher.publish(data("a"), synced=True)
     reader.load("a")
     word = publisher.publish(data("a", enabled=False), synced=True)
+    forget(reader.region)
     path = Path(reader.region.join(snapshot_name(word)))
     path.unlink()
     path.write_bytes(b"damaged" * 100)
@@ -97,6 +105,79 @@ def test_a_file_that_goes_while_it_is_used(reader: Reader, publisher: Publisher)
 
     assert value(reader.load("b")) is True
     assert {"a", "b"} == set(reader.all_flags())
+
+
+def test_a_patch_from_the_journal(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has seen what is before it opens no file; one patch or several, also where one of several is gone."""
+    dataset = data("a", "b")
+    publisher.publish(dataset, synced=True)
+    reader.load("a")
+
+    def opened(word: int) -> object:
+        raise AssertionError("a file was opened")
+
+    for number, patches in enumerate((1, 1, 5)):
+        for patch in range(patches):
+            raw = flag("a", enabled=patch % 2 == 1, updated_at=f"2027-01-0{number + 1}T00:00:0{patch}Z")
+            dataset, _ = dataset.merge([parse_item(FLAG, raw)])
+            word = publisher.publish(dataset, synced=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(reader.region, "snapshot", opened)
+            view = reader.refresh()
+
+        assert (word, False) == (view.word, value(view.flags["a"]))
+        dataset, _ = dataset.merge([parse_item(FLAG, flag("a", updated_at=f"2027-01-0{number + 1}T00:01:00Z"))])
+        publisher.publish(dataset, synced=True)
+        assert value(reader.refresh().flags["a"]) is True
+    assert value(reader.load("b")) is True
+
+
+def test_a_segment_from_the_journal(reader: Reader, publisher: Publisher) -> None:
+    """A flag whose segment is patched is what it is with the new one, and a flag that is archived is gone."""
+    raw = flag("lab", rules=[rule(False, in_segment("staff"))])
+    dataset = Dataset.of(
+        [
+            parse_item(FLAG, raw),
+            parse_item(FLAG, flag("old")),
+            parse_item(SEGMENT, segment("staff", included=["bob"])),
+        ]
+    )
+    publisher.publish(dataset, synced=True)
+    assert (True, True) == (value(reader.load("lab")), value(reader.load("old")))
+    news = [
+        parse_item(SEGMENT, segment("staff", included=["bob", "ada"], updated_at="2027-01-01T00:00:00Z")),
+        parse_item(FLAG, flag("old", archived=True, updated_at="2027-01-01T00:00:00Z")),
+    ]
+    dataset, _ = dataset.merge(news)
+    publisher.publish(dataset, synced=True)
+    view = reader.refresh()
+
+    assert value(view.flags["lab"]) is False
+    assert view.flags["old"] is None
+
+
+def test_a_broken_file_behind_the_journal(
+    reader: Reader, publisher: Publisher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The patch is adopted, for it was read whole; what only the file has is its default, reported once, until the
+    leader has published again."""
+    dataset = data("a", "b")
+    publisher.publish(dataset, synced=True)
+    reader.load("a")
+    dataset, _ = dataset.merge([parse_item(FLAG, flag("a", enabled=False, updated_at="2027-01-01T00:00:00Z"))])
+    word = publisher.publish(dataset, synced=True)
+    path = Path(reader.region.join(snapshot_name(word)))
+    path.unlink()
+    path.write_bytes(b"damaged" * 100)
+
+    assert (word, False) == (reader.refresh().word, value(reader.load("a")))
+    assert 0 == reader.region.control.damaged
+    for _ in range(3):
+        assert isinstance(reader.load("b"), Damaged)
+    assert (word, 1, 1) == (reader.region.control.damaged, reader.region.control.items_broken, len(caplog.records))
+    assert not publisher.heal()
+    publisher.publish(dataset, synced=True)
+    assert (True, False) == (value(reader.load("b")), value(reader.load("a")))
 
 
 def test_two_threads_refresh(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-from fbshared.core.conditions import Condition, Predicate, asking, broken, conditions_of, elements
+from fbshared.core.conditions import Condition, Predicate, asking, broken, conditions_of, elements, lasting
 from fbshared.core.operators import MISSING
 from fbshared.core.outcomes import (
     CLIENT_NOT_READY,
@@ -47,7 +47,8 @@ __all__ = [
     "Outcome",
 ]
 
-Rule = tuple[tuple[Condition, ...], Outcome | Choice]
+Conditions = tuple[Condition, ...]
+Rule = tuple[Conditions, Outcome | Choice]
 
 
 class CompiledFlag:
@@ -55,19 +56,27 @@ class CompiledFlag:
 
     ``evaluate(key, user)`` gives the outcome for a valid user with its key, and raises EvaluationError when the
     flag's data gives none. ``same`` is its outcome where all users get the same, else None. ``segments`` are the ids
-    of all segments it can reach, nested and unknown ones too.
+    of all segments it can reach, nested and unknown ones too. ``conditions`` are those of its rules that the next
+    version of the flag can have, too, by what they were made from.
     """
 
-    __slots__ = ("evaluate", "key", "name", "same", "segments")
+    __slots__ = ("conditions", "evaluate", "key", "name", "same", "segments")
 
-    def __init__(self, raw: Mapping[str, Any], decided: Outcome | Evaluate, segments: frozenset[str]) -> None:
+    def __init__(
+        self,
+        raw: Mapping[str, Any],
+        decided: Outcome | Evaluate,
+        segments: frozenset[str],
+        conditions: Mapping[bytes, Conditions],
+    ) -> None:
         self.key: str = raw["key"]
         self.name: str | None = raw.get("name")
         # A function in a slot, not a method: one call less for every evaluation.
         same = decided if type(decided) is Outcome else None
         self.same = same
-        self.evaluate = cast("Evaluate", decided) if same is None else lambda key, user: same
+        self.evaluate: Evaluate = decided if same is None else lambda key, user: same  # type: ignore[assignment]
         self.segments = segments
+        self.conditions = conditions
 
 
 class Compiler:
@@ -89,19 +98,26 @@ class Compiler:
         self._known = known
         self._waiting: list[tuple[CompiledSegment, Mapping[str, Any]]] = []
 
-    def flag(self, raw: Mapping[str, Any]) -> CompiledFlag:
-        """The flag as a function; whatever is broken in it raises only when an evaluation comes to it."""
+    def flag(self, raw: Mapping[str, Any], former: CompiledFlag | None = None) -> CompiledFlag:
+        """The flag as a function; whatever is broken in it raises only when an evaluation comes to it.
+
+        Args:
+            former: another version of the flag, from which conditions are taken over.
+        """
         reached: set[str] = set()
+        conditions: dict[bytes, Conditions] = {}
         complete = len(self.compiled)
         try:
-            decided = _decide(raw, partial(self._membership, reached))
+            known = former.conditions if former is not None else {}
+            compile_ = partial(_conditions, partial(self._membership, reached), known, conditions)
+            decided = _decide(raw, compile_)
             self._fill()
         except BaseException:  # the loader's: the next flag must not find what is half made
             self._waiting.clear()
             for unfinished in list(self.compiled)[complete:]:
                 del self.compiled[unfinished]
             raise
-        return CompiledFlag(raw, decided, self._closure(reached))
+        return CompiledFlag(raw, decided, self._closure(reached), conditions)
 
     def _membership(self, reached: set[str], value: object) -> Predicate:
         """The condition "user is in a segment" on a condition's value; adds to the reached which ones."""
@@ -149,7 +165,26 @@ class Compiler:
         return frozenset(found)
 
 
-def _decide(flag: Mapping[str, Any], membership: Callable[[object], Predicate]) -> Outcome | Evaluate:
+def _conditions(
+    membership: Callable[[object], Predicate],
+    known: Mapping[bytes, Conditions],
+    kept: dict[bytes, Conditions],
+    rule: object,
+) -> Conditions:
+    """The conditions of a rule, taken over where they are known; what lasts is kept."""
+    packed = rule.get("conditions") if isinstance(rule, dict) else None
+    if not isinstance(packed, bytes):
+        return conditions_of(rule, membership)
+    found = known.get(packed)
+    if found is None:
+        found = conditions_of(rule, membership)
+        if not lasting(found):
+            return found
+    kept[packed] = found
+    return found
+
+
+def _decide(flag: Mapping[str, Any], compile_: Callable[[object], Conditions]) -> Outcome | Evaluate:
     """The outcome of all users where there is one, else the function of a user."""
     variations = Variations(flag)
     if "isEnabled" not in flag:
@@ -159,7 +194,7 @@ def _decide(flag: Mapping[str, Any], membership: Callable[[object], Predicate]) 
         return _failing("an unknown variation when off") if off is None else off
     targets, stop = _targets(flag, variations)
     default = default_of(flag.get("fallthrough"), variations, FALLTHROUGH)
-    rules = [] if stop else _rules(flag, membership, variations)
+    rules = [] if stop else _rules(flag, compile_, variations)
     if stop or rules is None:
         rules = [((asking(broken(stop or "a flag without rules")),), default)]
     if targets or rules:
@@ -186,12 +221,12 @@ def _targets(flag: Mapping[str, Any], variations: Variations) -> tuple[dict[str,
 
 
 def _rules(
-    flag: Mapping[str, Any], membership: Callable[[object], Predicate], variations: Variations
+    flag: Mapping[str, Any], compile_: Callable[[object], Conditions], variations: Variations
 ) -> list[Rule] | None:
     entries = elements(flag.get("rules"))
     if entries is None:
         return None
-    return [(conditions_of(rule, membership), choice_of(rule, variations, RULE_MATCH)) for rule in entries]
+    return [(compile_(rule), choice_of(rule, variations, RULE_MATCH)) for rule in entries]
 
 
 def _in_order(targets: dict[str, Outcome | None], rules: list[Rule], default: Outcome | Evaluate) -> Evaluate:

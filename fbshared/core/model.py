@@ -32,6 +32,7 @@ _KEPT = (
     ),
     ("id", "included", "excluded", "rules"),
 )
+_KEPT_OF_RULE = ("conditions", "variations", "dispatchKey", "includedInExpt")
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
@@ -112,13 +113,15 @@ def parse_item(kind: int, raw: object) -> Item:
     if kind == FLAG and isinstance(reduced.get("variations"), list):
         reduced["variations"] = [_without_name(variation) for variation in reduced["variations"]]
     try:
+        if kind == FLAG and isinstance(reduced.get("rules"), list):
+            reduced["rules"] = [_reduced_rule(rule) for rule in reduced["rules"]]
         blob = _packed(reduced)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise MessageError("too deep or too large") from error
     return Item(kind, key, version, False, blob)
 
 
-def _packed(raw: dict[str, Any]) -> bytes:
+def _packed(raw: object) -> bytes:
     try:
         blob: bytes = msgpack.packb(raw)
     except UnicodeEncodeError:  # told beforehand how to pack half a surrogate pair, it takes twice the time for all
@@ -127,18 +130,23 @@ def _packed(raw: dict[str, Any]) -> bytes:
 
 
 def unpack(blob: bytes) -> dict[str, Any]:
-    """The reduced FeatBit object in an item's blob.
+    """The reduced FeatBit object in an item's blob; the conditions of a flag's rules are packed in it.
 
     Raises:
         MessageError: these bytes are no such blob.
     """
-    try:
-        raw = msgpack.unpackb(blob, unicode_errors="surrogatepass", strict_map_key=False)
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise MessageError("not an item") from error
+    raw = unpack_part(blob)
     if not isinstance(raw, dict):
         raise MessageError("not an item")
     return raw
+
+
+def unpack_part(blob: bytes) -> object:
+    """What was packed by itself; raises as ``unpack`` does."""
+    try:
+        return msgpack.unpackb(blob, unicode_errors="surrogatepass", strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        raise MessageError("not an item") from error
 
 
 def version_of(updated_at: object) -> int:
@@ -163,6 +171,17 @@ def version_of(updated_at: object) -> int:
         offset = int(offset_hours) * 3600 + int(offset_minutes) * 60
         seconds += -offset if sign == "+" else offset
     return max(0, seconds * 1000 + int((fraction or "")[:3].ljust(3, "0")))
+
+
+def _reduced_rule(rule: object) -> object:
+    """What evaluation needs of a flag's rule. Its conditions are packed by themselves: who compiled the same bytes
+    before, for the flag's former version, neither unpacks nor compiles them."""
+    if not isinstance(rule, dict):
+        return rule
+    reduced = {name: rule[name] for name in _KEPT_OF_RULE if name in rule}
+    if isinstance(reduced.get("conditions"), list):
+        reduced["conditions"] = _packed(reduced["conditions"])
+    return reduced
 
 
 def _without_name(variation: object) -> object:

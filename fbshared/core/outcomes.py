@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, final
 
 from fbshared.core.conditions import elements
@@ -56,13 +55,15 @@ class Variations:
     def __init__(self, flag: Mapping[str, Any]) -> None:
         self.flag_key: str = flag["key"]
         self.experiment_includes_all = bool(flag.get("exptIncludeAllTargets"))
-        self._flag = flag if {"name", "variationType"} <= flag.keys() else None
+        self._flag = flag if "name" in flag and "variationType" in flag else None
         self._values: dict[object, object] = {}
         self._made: dict[tuple[object, str, bool], Outcome] = {}
         for variation in elements(flag.get("variations")) or ():
-            if isinstance(variation, dict) and {"id", "value"} <= variation.keys():
-                with suppress(TypeError):  # an id that is a list or an object, which nothing can name
+            if isinstance(variation, dict) and "id" in variation and "value" in variation:
+                try:
                     self._values[variation["id"]] = variation["value"]
+                except TypeError:
+                    continue  # an id that is a list or an object, which nothing can name
 
     def outcome(self, variation: object, reason: str, send: bool) -> Outcome | None:
         """The outcome of a variation, None when the flag lacks it, or lacks what every outcome tells."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from fbshared.core.conditions import elements
 from fbshared.core.hashes import md5
@@ -38,7 +38,7 @@ def default_of(rule: object, variations: Variations, reason: str) -> Outcome | E
     When its last range ends at 1, but for rounding, that also takes whom no range has taken: a place can be
     exactly 1.0, which lies in no range, and behind the default rule there is nothing.
     """
-    return cast("Outcome | Evaluate", _choice(rule, variations, reason, last=True))
+    return _choice(rule, variations, reason, last=True)  # type: ignore[return-value]  # it ends with everyone
 
 
 def _choice(rule: object, variations: Variations, reason: str, *, last: bool) -> Outcome | Choice:

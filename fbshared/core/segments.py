@@ -15,6 +15,7 @@ from fbshared.core.conditions import (
     broken,
     conditions_of,
     elements,
+    raw_conditions,
 )
 from fbshared.core.operators import json_of
 from fbshared.errors import EvaluationError
@@ -104,7 +105,7 @@ def references(raw: Mapping[str, Any]) -> frozenset[str]:
     """The ids of all segments that a flag's or a segment's own rules name."""
     found: set[str] = set()
     for rule in elements(raw.get("rules")) or ():
-        for condition in elements(rule.get("conditions") if isinstance(rule, dict) else None) or ():
+        for condition in raw_conditions(rule) or ():
             if _is_membership(condition):
                 found.update(ids_of(condition.get("value")))
     return frozenset(found)

@@ -13,6 +13,7 @@ counter, for clocks of different processes must not be compared.
 2-3  identity of the region, random
 4    birth time
 8    publication: epoch << 40 | generation of the newest snapshot; ``RETIRED`` when all must meet again
+9    where the newest record of the journal begins, which lies behind this page
 16   epoch
 17   beat: heartbeat counter
 18   leader's process id
@@ -49,6 +50,7 @@ from fbshared.shm.words import LARGEST, Word, WordPage, words_of
 
 __all__ = [
     "CONTROL_SIZE",
+    "JOURNAL",
     "LAYOUT",
     "PUBLICATION",
     "RETIRED",
@@ -59,9 +61,10 @@ __all__ = [
     "Transport",
 ]
 
-LAYOUT = 5  # changes with every byte format of this folder
+LAYOUT = 6  # changes with every byte format of this folder
 CONTROL_SIZE = 4096
 PUBLICATION = 8
+JOURNAL = 9
 RETIRED = LARGEST
 _MAGIC = int.from_bytes(b"fbsharC1", "little")
 

@@ -8,7 +8,7 @@ next base.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, compress, islice
 from operator import is_not
 from typing import NamedTuple
@@ -16,12 +16,11 @@ from zlib import crc32
 
 from fbshared.core.model import Dataset, Item
 from fbshared.shm.control import LAYOUT
-from fbshared.shm.snapshot import ARCHIVED, BUCKET, CHANGE, ENTRY, HEADER, MAGIC, SYNCED, key_hash
+from fbshared.shm.snapshot import BUCKET, CHANGE, ENTRY, HEADER, MAGIC, SYNCED, index_entry
 
 __all__ = ["Changes", "Packed", "Stamp", "pack"]
 
 _PER_BUCKET = 4
-_SMALLEST, _BIGGEST = -(2**63), 2**63 - 1
 _MOST_TOLD = 64  # changes that a snapshot tells of
 _SHARE = 8  # a delta is one part of so many of its base at most
 _LEAST_ROOM = 1 << 16  # bytes of blobs that any delta may have
@@ -56,13 +55,15 @@ class Packed:
 
     Attributes:
         base: the publication word of the base, 0 where it stands alone.
+        news: what a delta has that the snapshot before it does not have.
     """
 
-    __slots__ = ("_blobs", "_buckets", "_changes", "_dataset", "_entries", "_room", "_size", "base", "word")
+    __slots__ = ("_blobs", "_buckets", "_changes", "_dataset", "_entries", "_room", "_size", "base", "news", "word")
 
     def __init__(self, dataset: Dataset, word: int, changes: Changes, *, base: int, buckets: int, room: int) -> None:
         self.word = word
         self.base = base
+        self.news: Sequence[Item] = ()
         self._dataset = dataset
         self._changes = changes
         self._room = room
@@ -92,7 +93,8 @@ class Packed:
             return Packed.of(dataset, word)
         changes = self._changes.and_then(flags + segments, word)
         made = self._delta(dataset, word, changes)
-        for item in flags + segments:
+        made.news = flags + segments
+        for item in made.news:
             made._put(item)
         return made if made._size <= made._room else Packed.of(dataset, word, changes)
 
@@ -117,14 +119,10 @@ class Packed:
     def _add(self, item: Item) -> tuple[int, bytes]:
         """Put an item's blob behind all others; its key hash, and its entry in the index."""
         key = item.key.encode("utf-8", "surrogatepass")
-        blob = item.blob
-        hashed = key_hash(item.kind, key)
-        version = min(max(item.version, _SMALLEST), _BIGGEST)
-        tag = item.kind | (ARCHIVED if item.archived else 0)
-        entry = ENTRY.pack(hashed, tag, version, self._size, len(key), len(blob), crc32(blob, hashed))
-        self._blobs += (key, blob)
-        self._size += len(key) + len(blob)
-        return hashed, entry
+        found = index_entry(item, key, self._size)
+        self._blobs += (key, item.blob)
+        self._size += len(key) + len(item.blob)
+        return found
 
     def _put(self, item: Item) -> None:
         """Add an item to a delta, in place of what it was there. Its former blob stays, which no entry refers to."""

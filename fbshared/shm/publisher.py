@@ -1,4 +1,7 @@
-"""Publishing: write a new file, rename it, then one store. What the leader of one epoch does, and only it."""
+"""Publishing: write a new file, rename it, write what is new into the journal, then one store.
+
+What the leader of one epoch does, and only it.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,8 @@ class Publisher:
             # Superseded while it wrote. The new leader may have begun with what was published before: a reader that
             # adopts this would go back in time with the new leader's first snapshot, which removes this file.
             return self.word
+        if packed.news:
+            self._region.journal.write(word, self.word, packed.base, packed.news)
         if control.publication < word:
             control.publication = word
         control.data_version = max(dataset.cursor, 0)

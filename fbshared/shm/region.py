@@ -1,7 +1,8 @@
 """The region: the private directory that all processes of one user, host and environment share.
 
-``<root>/fbshared-<uid>/<layout>-<digest>/`` holds ``control``, ``snapshot.<epoch>.<generation>``, ``ring.<id>``,
-``leader.<epoch>.lock`` and ``bell``. Somebody may remove it under running members; ``intact`` tells.
+``<root>/fbshared-<uid>/<layout>-<digest>/`` holds ``control`` (the control page and the journal),
+``snapshot.<epoch>.<generation>``, ``ring.<id>``, ``leader.<epoch>.lock`` and ``bell``. Somebody may remove it under
+running members; ``intact`` tells.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import control as control_page
 from fbshared.shm import files, ring
 from fbshared.shm.control import CONTROL_SIZE, LAYOUT, RETIRED, Control
+from fbshared.shm.journal import JOURNAL_SIZE, Journal
 from fbshared.shm.snapshot import Snapshot
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
 
 GENERATION_BITS = 40
 MOST_RINGS = 1024  # in one region, or a few more where processes are born at the same moment
+_SIZE = CONTROL_SIZE + JOURNAL_SIZE  # of the control page's file
 _ATTEMPTS = 20
 _DISCARD_PAUSE = 0.01
 _SECOND_LOOK = 0.005  # seconds; another one that leaves holds a lock only as long as it looks
@@ -170,7 +173,7 @@ def opened_here(path: str) -> bool:
 
 def _is_usable(file: files.MappedFile) -> bool:
     try:
-        return Control.over(memoryview(file.piece(0, CONTROL_SIZE))).publication != RETIRED
+        return Control.over(memoryview(file.piece(0, _SIZE))).publication != RETIRED
     except CorruptError:
         return False
 
@@ -195,7 +198,9 @@ class Region:
             raise
         except OSError as error:
             raise RegionError(error.errno, f"cannot use the shared directory: {error.strerror}", self.path) from error
-        self.control = Control.over(memoryview(self._file.piece(0, CONTROL_SIZE)))
+        page = memoryview(self._file.piece(0, _SIZE))
+        self.control = Control.over(page)
+        self.journal = Journal(self.control.words, page[CONTROL_SIZE:])
         self.identity = self.control.identity
         self._inode = files.identity_of(self._file.fd)
         _open_paths[id(self)] = self.path
@@ -215,7 +220,7 @@ class Region:
                 pass
             identity = _random_word(), _random_word()
             try:
-                made = files.create(self.path, "control", CONTROL_SIZE, control_page.birth(identity, now_ms()))
+                made = files.create(self.path, "control", _SIZE, control_page.birth(identity, now_ms()))
             except FileNotFoundError:
                 continue  # somebody removes the directory right now
             if made is not None:

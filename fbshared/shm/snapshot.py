@@ -43,6 +43,7 @@ HEADER = struct.Struct("<15QQ")
 BUCKET = struct.Struct("<II")
 ENTRY = struct.Struct("<IIqQIII")
 CHANGE = struct.Struct("<QII")
+_SMALLEST, _BIGGEST = -(2**63), 2**63 - 1
 ARCHIVED = 0x100
 SYNCED = 1
 
@@ -68,6 +69,34 @@ class Entry(NamedTuple):
 def key_hash(kind: int, key: bytes) -> int:
     """What the index sorts an item by."""
     return crc32(key, kind)
+
+
+def index_entry(item: Item, key: bytes, offset: int) -> tuple[int, bytes]:
+    """The key hash of an item with this encoded key, and its entry in the index."""
+    hashed = key_hash(item.kind, key)
+    version = min(max(item.version, _SMALLEST), _BIGGEST)
+    tag = item.kind | (ARCHIVED if item.archived else 0)
+    return hashed, ENTRY.pack(hashed, tag, version, offset, len(key), len(item.blob), crc32(item.blob, hashed))
+
+
+def entry_of(raw: tuple[int, ...], blobs_at: int, buffer: Buffer) -> Entry:
+    """The entry that was packed as ``raw``; its offset counts from there."""
+    _, tag, version, offset, key_length, length, checksum = raw
+    return Entry(version, blobs_at + offset, key_length, length, checksum, tag & 0xFF, bool(tag & ARCHIVED), buffer)
+
+
+def key_of(entry: Entry) -> bytes:
+    """The encoded key of an item, not checked."""
+    return bytes(entry.buffer[entry.offset : entry.offset + entry.key_length])
+
+
+def blob_of(entry: Entry) -> bytes:
+    """The item in msgpack, checked; ``CorruptError`` where it is not what was packed."""
+    start = entry.offset + entry.key_length
+    blob = entry.buffer[start : start + entry.length]
+    if len(blob) != entry.length or crc32(blob, key_hash(entry.kind, key_of(entry))) != entry.checksum:
+        raise CorruptError("an item of a snapshot is damaged")
+    return bytes(blob)
 
 
 class BaseCorruptError(CorruptError):
@@ -186,12 +215,7 @@ class Snapshot:
 
     def blob(self, entry: Entry) -> bytes:
         """The item in msgpack, checked."""
-        key = _key(entry)
-        start = entry.offset + entry.key_length
-        blob = entry.buffer[start : start + entry.length]
-        if len(blob) != entry.length or crc32(blob, key_hash(entry.kind, key)) != entry.checksum:
-            raise CorruptError("an item of a snapshot is damaged")
-        return bytes(blob)
+        return blob_of(entry)
 
     def keys(self, kind: int) -> Iterator[tuple[str, Entry]]:
         """All items of a kind, tombstones left out."""
@@ -217,8 +241,8 @@ class Snapshot:
     def _in_file(self) -> Iterator[tuple[str, Entry]]:
         for number in range(self._buckets):
             for raw in self._bucket(number):
-                entry = self._entry_of(raw)
-                key = _key(entry)
+                entry = entry_of(raw, self.blobs_at, self.buffer)
+                key = key_of(entry)
                 if key_hash(entry.kind, key) != raw[0]:
                     raise CorruptError("a key of a snapshot is damaged")
                 yield key.decode("utf-8", "surrogatepass"), entry
@@ -227,8 +251,8 @@ class Snapshot:
         """As ``find``, in this file alone."""
         for entry in self._bucket(hashed & self._mask):
             if entry[0] == hashed and entry[1] & 0xFF == kind:
-                found = self._entry_of(entry)
-                if _key(found) == encoded:
+                found = entry_of(entry, self.blobs_at, self.buffer)
+                if key_of(found) == encoded:
                     return found
                 self.blob(found)  # raises for a damaged key; else two keys have one hash
         return None
@@ -245,12 +269,3 @@ class Snapshot:
         if len(body) != count * ENTRY.size or crc32(body, number) != checksum:
             raise CorruptError("a snapshot's index is damaged")
         return ENTRY.iter_unpack(body)
-
-    def _entry_of(self, raw: tuple[int, ...]) -> Entry:
-        _, tag, version, offset, key_length, length, checksum = raw
-        place = self.blobs_at + offset
-        return Entry(version, place, key_length, length, checksum, tag & 0xFF, bool(tag & ARCHIVED), self.buffer)
-
-
-def _key(entry: Entry) -> bytes:
-    return bytes(entry.buffer[entry.offset : entry.offset + entry.key_length])

@@ -1,13 +1,15 @@
 """The order in which a flag decides, and where a broken one fails."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgpack
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag, Compiler, Outcome
-from fbshared.errors import EvaluationError
+from fbshared.core.model import FLAG, parse_item, unpack
+from fbshared.errors import EvaluationError, MessageError
 
 Raw = dict[str, Any]
 Make = Callable[..., Raw]
@@ -31,6 +33,12 @@ def compiled(make_flag: Make) -> Callable[..., CompiledFlag]:
 
 def rule(variation: str, *conditions: Raw, bounds: tuple[float, float] = (0, 1)) -> Raw:
     return {"conditions": list(conditions), "variations": [{"id": variation, "rollout": list(bounds)}]}
+
+
+def packed(*rules: Raw) -> Raw:
+    """A flag's rules as they are in its blob."""
+    blob = parse_item(FLAG, {"key": "ff", "rules": list(rules)}).blob
+    return {"rules": unpack(blob)["rules"]}
 
 
 def told(outcome: Outcome) -> tuple[str, str]:
@@ -158,3 +166,66 @@ def test_flags_know_themselves(compiled: Callable[..., CompiledFlag]) -> None:
     """A compiled flag has its key and its name, if there is one."""
     assert ("ff", "A flag", frozenset()) == (compiled().key, compiled().name, compiled().segments)
     assert compiled(name=GONE).name is None
+
+
+def test_conditions_are_taken_over(make_flag: Make) -> None:
+    """Rules with the same conditions have those of the flag's former version, and what they lead to of their own."""
+    compiler = Compiler(lambda name: None)
+    former = compiler.flag(make_flag(**packed(rule("A", YES, NO), rule("B", YES))))
+    flag = compiler.flag(make_flag(**packed(rule("B", YES, NO), rule("A", YES), rule("B", NO))), former)
+
+    assert ("B", "rule match") == told(former.evaluate("u1", USER))
+    assert ("A", "rule match") == told(flag.evaluate("u1", USER))
+    assert (2, 3) == (len(former.conditions), len(flag.conditions))
+    assert all(conditions is flag.conditions[raw] for raw, conditions in former.conditions.items())
+    assert {} == compiler.flag(make_flag(rules=[]), flag).conditions
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"property": "p", "op": "MatchRegex", "value": "a"},
+        {"property": "p", "op": "MatchRegex", "value": "("},
+        {"property": "p", "op": "IsOneOf", "value": "no list"},
+        {"property": "p", "op": "IsOneOf", "value": "[]"},
+        {"property": "p", "op": "Unknown", "value": "a"},
+        {"property": "p", "value": "a"},
+        {"property": "User is in segment", "op": "", "value": '["s"]'},
+        {"property": "key", "op": "Equal", "value": "u1"},
+    ],
+)
+def test_what_is_not_taken_over(make_flag: Make, condition: Raw) -> None:
+    """What depends on more than its bytes, or may have been compiled in a bad moment, is compiled anew."""
+    flag = Compiler(lambda name: None).flag(make_flag(**packed(rule("A", YES, condition))))
+
+    assert {} == flag.conditions
+
+
+def test_conditions_that_were_compiled_too_deep(make_flag: Make) -> None:
+    """A list that cannot be read so far down in the caller's stack is empty for this version of the flag alone."""
+    raw = make_flag(**packed(rule("A", {"property": "p", "op": "IsOneOf", "value": "[" * 50 + '"abc"' + "]" * 50})))
+    listed = make_flag(**packed(rule("A", {"property": "p", "op": "IsOneOf", "value": '["abc"]'})))
+
+    def deep(level: int) -> CompiledFlag | None:
+        try:
+            return deep(level + 1)
+        except RecursionError:
+            with suppress(RecursionError):
+                return Compiler(lambda name: None).flag(listed)
+            raise
+
+    former = deep(0)
+    assert former is not None
+    flag = Compiler(lambda name: None).flag(listed, former)
+
+    assert ("A", "rule match") == told(flag.evaluate("u1", USER))
+    assert {} == Compiler(lambda name: None).flag(raw).conditions
+
+
+def test_conditions_that_cannot_be_unpacked(make_flag: Make) -> None:
+    """Bytes that are no conditions are told from a rule without any."""
+    with pytest.raises(MessageError):
+        Compiler(lambda name: None).flag(make_flag(rules=[{"conditions": b"\xc1"}]))
+    flag = Compiler(lambda name: None).flag(make_flag(rules=[{"conditions": msgpack.packb(5)}]))
+    with pytest.raises(EvaluationError):
+        flag.evaluate("u1", USER)

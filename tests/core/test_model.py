@@ -66,7 +66,11 @@ def test_a_flag_is_reduced() -> None:
         "name": None,
         "tags": ["x"],
         "variations": [{"id": "A", "name": "long", "value": "1", "more": 5}, {"id": "B"}, None],
-        "rules": [{"conditions": None, "name": "r"}],
+        "rules": [
+            {"id": "1", "conditions": None, "name": "r", "variations": [{"id": "A"}], "dispatchKey": "k"},
+            {"conditions": [{"op": "IsTrue"}], "includedInExpt": False},
+            None,
+        ],
         "updatedAt": "1970-01-01T00:00:01Z",
     }
     item = parse_item(FLAG, raw)
@@ -76,7 +80,11 @@ def test_a_flag_is_reduced() -> None:
         "key": "ff",
         "name": None,
         "variations": [{"id": "A", "value": "1"}, {"id": "B"}, None],
-        "rules": [{"conditions": None, "name": "r"}],
+        "rules": [
+            {"conditions": None, "variations": [{"id": "A"}], "dispatchKey": "k"},
+            {"conditions": msgpack.packb([{"op": "IsTrue"}]), "includedInExpt": False},
+            None,
+        ],
     } == unpack(item.blob)
 
 

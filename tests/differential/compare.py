@@ -104,12 +104,14 @@ def _is_active(segment: Flag) -> bool:
 
 
 def ours(flag: Flag, segments: Segments, user: User) -> Answer | str:
-    """Our answer, by way of packed items and a record as in a ring."""
+    """Our answer, by way of packed items, a former version from before there were segments, and a record as in a
+    ring."""
     packed = {name: parse_item(SEGMENT, raw).blob for name, raw in segments.items()}
     compiler = Compiler(lambda name: unpack(packed[name]) if name in packed else None)
     key = key_of(read_of(user))
     assert key is not None
-    compiled = compiler.flag(unpack(parse_item(FLAG, flag).blob))
+    raw = unpack(parse_item(FLAG, flag).blob)
+    compiled = compiler.flag(raw, Compiler(lambda name: None).flag(raw))
     try:
         outcome = compiled.evaluate(key, read_of(user))
     except EvaluationError:

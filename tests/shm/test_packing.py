@@ -186,7 +186,6 @@ def test_changes_are_told_by_whole_publications() -> None:
 
 def test_two_keys_with_one_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are two flags all the same, whichever of them is patched or comes later, in a delta or in its base."""
-    monkeypatch.setattr(packing, "key_hash", lambda kind, key: 7)
     monkeypatch.setattr("fbshared.shm.snapshot.key_hash", lambda kind, key: 7)
     dataset = Dataset.of([item("a"), item("a", kind=SEGMENT)])
     chain = Chain(dataset)

@@ -17,7 +17,8 @@ from fbshared.core.model import EMPTY
 from fbshared.errors import CorruptError, RegionError
 from fbshared.shm import files, ring
 from fbshared.shm import region as region_module
-from fbshared.shm.control import CONTROL_SIZE, LAYOUT
+from fbshared.shm.control import CONTROL_SIZE, LAYOUT, birth
+from fbshared.shm.journal import JOURNAL_SIZE
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import (
     Region,
@@ -70,7 +71,7 @@ def test_its_place(shared_directory: Path, region: Region) -> None:
 
     assert shared_directory / f"fbshared-{os.geteuid()}" / f"{LAYOUT}-digest" == path
     assert [0o700, 0o700] == [place.stat().st_mode & 0o777 for place in (path, path.parent)]
-    assert CONTROL_SIZE == os.path.getsize(region.join("control"))
+    assert CONTROL_SIZE + JOURNAL_SIZE == os.path.getsize(region.join("control"))
     assert abs(now_ms() - region.control.born_at) < 60_000
 
 
@@ -102,9 +103,13 @@ def test_a_removal_is_noticed(shared_directory: Path, region: Region) -> None:
     other.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"short", bytes(CONTROL_SIZE), b"\xff" * CONTROL_SIZE])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"short", bytes(CONTROL_SIZE + JOURNAL_SIZE), b"\xff" * (CONTROL_SIZE + JOURNAL_SIZE), birth((1, 2), 3)],
+)
 def test_a_damaged_page_is_replaced(shared_directory: Path, region: Region, content: bytes) -> None:
-    """A page that is no page of this layout makes room for a new region; who mapped the old one keeps its bytes."""
+    """A page that is no page of this layout, or has no journal, makes room for a new region; who mapped the old one
+    keeps its bytes."""
     region.control.beat = 5
     files.replace(region.path, "control", [content]) if content else Path(region.join("control")).write_bytes(b"")
     if not content:  # truncated under us: the page must not be touched any more
