@@ -137,7 +137,9 @@ class _Follower(Registration):
 
     def news(self, view: View, snapshot: Snapshot, prints: Fingerprints) -> News:
         """What differs from what it was told of. Only that is compared which may differ, where that is known."""
-        keys: Iterable[str] | None = (self.key,) if self.key is not None else self._concerned(view, snapshot)
+        keys: Iterable[str] | None = self._concerned(view, snapshot)
+        if self.key is not None:
+            keys = (self.key,) if keys is None or self.key in keys else ()
         now = prints.all() if keys is None else prints.some(keys)
         keys = {**self.seen, **now} if keys is None else keys
         return {key: now.get(key) for key in keys if now.get(key) != self.seen.get(key)}
@@ -276,9 +278,10 @@ class FlagTracker:
         except FileNotFoundError:
             return None
         except (CorruptError, OSError) as error:
-            self._current().report(view.word, str(error))
-            for follower in followers:
-                follower.at = view.identity, view.word
+            self._current().report(view.word, error)
+            if isinstance(error, CorruptError):  # else it may be read at the next look
+                for follower in followers:
+                    follower.at = view.identity, view.word
             return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fbshared.core.evaluation import CompiledFlag
 from fbshared.core.model import Dataset
 from fbshared.core.wire import parse
-from fbshared.errors import MessageError
+from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.control import PUBLICATION, Control, SyncState, birth
 from fbshared.shm.packing import pack
 from fbshared.shm.region import now_ms
@@ -84,7 +84,7 @@ class OfflineMember:
         """Every flag, by key."""
         return sound(self.view.all())
 
-    def report(self, word: int, what: str) -> None:
+    def report(self, word: int, error: CorruptError | OSError) -> None:
         """Nothing in this process's own memory is damaged by others."""
 
     def flush(self, timeout: float) -> bool:

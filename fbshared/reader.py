@@ -1,12 +1,15 @@
 """What one process sees of a region: it adopts publications and looks flags up, and waits for nobody.
 
 Whoever finds another thread adopting goes on with the former view, or looks beside it where that is not enough. What
-cannot be read is never adopted; it is counted, said once, and the leader publishes again.
+cannot be read is never adopted; it is counted, said once, and the leader publishes again, unless it is this process
+that cannot read.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
+import time
 from collections.abc import Mapping
 from functools import partial
 
@@ -22,6 +25,8 @@ log = logging.getLogger("fbshared")
 
 _TRIES = 5
 _MOST_TOLD = 100
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}  # no leader can help with these
+_PAUSE = 1.0  # seconds until a process that has no descriptor or memory left looks again
 
 
 class Reader:
@@ -40,6 +45,7 @@ class Reader:
         self.words = region.control.words
         self.view = view
         self._rejected = 0  # a publication that cannot be read
+        self._exhausted_until = 0.0  # on the monotonic clock
         self._seen_beside = 0
         self._damaged_views = 0  # in a row
         self._turns: list[Turn] = []
@@ -70,7 +76,7 @@ class Reader:
                 gone = view.word
                 continue
             except (CorruptError, OSError) as error:
-                return self._damaged(view.word, str(error))
+                return self._failed(view.word, error)
             return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
         return self._damaged(self.view.word, "the file is gone")
 
@@ -85,7 +91,7 @@ class Reader:
                 gone = view.word
                 continue
             except (CorruptError, OSError) as error:
-                self._damaged(view.word, str(error))
+                self._failed(view.word, error)
                 break
             damaged = [key for key, flag in flags.items() if flag.__class__ is Damaged]
             for key in damaged:
@@ -95,9 +101,9 @@ class Reader:
             return sound(flags)
         return sound(self.view.flags)
 
-    def report(self, word: int, what: str) -> None:
-        """Say that a publication cannot be read: counted, logged once, and the leader publishes again."""
-        self._damaged(word, what)
+    def report(self, word: int, error: CorruptError | OSError) -> None:
+        """Say that a publication was not read: counted, logged once, and the leader publishes again."""
+        self._failed(word, error)
 
     def _read_on_in(self, region: Region) -> None:
         """The caller has the turn: a refresh that began in the old region must not end in the new one."""
@@ -125,15 +131,19 @@ class Reader:
                 return self.view
             if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
                 return view
+            if self._exhausted_until and time.monotonic() < self._exhausted_until:
+                return view
             region = self.region
             try:
                 self.view = _next(view, region, word)
             except FileNotFoundError:
                 continue
             except (CorruptError, OSError) as error:
-                self._rejected = word
-                self._damaged(word, str(error))
+                self._failed(word, error)
+                if not self._exhausted_until:
+                    self._rejected = word
                 return view
+            self._exhausted_until = 0.0
             self._report(self.view)
             return self.view
         if self.words[PUBLICATION] == word:
@@ -169,16 +179,28 @@ class Reader:
         except (CorruptError, OSError):
             return view
 
+    def _failed(self, word: int, error: CorruptError | OSError) -> Damaged:
+        """A publication was not read: it is damaged, or this process has no descriptor or memory left."""
+        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+            self._exhausted_until = time.monotonic() + _PAUSE
+            self._tell(f"{error.strerror} in this process, which goes on with the data that it has")
+            return Damaged()
+        self._exhausted_until = 0.0
+        return self._damaged(word, str(error))
+
     def _damaged(self, word: int, what: str) -> Damaged:
         """Count it, log it once, and ask the leader to publish again."""
         control = self.region.control
         if word and control.publication == word and control.damaged != word:
             control.damaged = word
             control.items_broken += 1
+        self._tell(what)
+        return Damaged()
+
+    def _tell(self, what: str) -> None:
         if what not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(what)
             log.warning("shared data cannot be read and is not used: %s", what)
-        return Damaged()
 
 
 def _next(view: View, region: Region, word: int) -> View:

@@ -1,5 +1,6 @@
 """Listeners for flags: a live server, one process."""
 
+import errno
 import inspect
 import logging
 import threading
@@ -11,7 +12,8 @@ import pytest
 
 from fbshared import Config, FBClient, FlagChangedListener, FlagChangedNotice, flag_change_notification
 from fbshared.core.model import FLAG, Dataset, parse_item
-from fbshared.flag_change_notification import FLAG_CHANGE_NOTICE_TYPE, FlagTracker
+from fbshared.errors import CorruptError
+from fbshared.flag_change_notification import FLAG_CHANGE_NOTICE_TYPE, FlagTracker, FlagValueMaybeChangedListener
 from fbshared.interfaces import Notice
 from fbshared.shm.packing import pack
 from fbshared.shm.snapshot import Snapshot
@@ -272,7 +274,7 @@ class Source:
     def refresh(self) -> View:
         return self.view
 
-    def report(self, word: int, what: str) -> None:
+    def report(self, word: int, error: CorruptError | OSError) -> None:
         self.reported.append(word)
 
     def publish(self, *flags: Any, damage: bool = False, gone: bool = False) -> None:
@@ -382,6 +384,53 @@ def test_a_patch_is_compared_alone(source: Source, tracker: FlagTracker, monkeyp
     tracker._look(never)
 
     assert ["other", "new", "staff", "text"] == everything.keys
+
+
+def test_a_patch_of_another_flag(source: Source, tracker: FlagTracker) -> None:
+    """A listener for one flag opens no base for it, and is told when its flag, or a segment of it, is patched."""
+    chain = Chain.of(DATA["data"]["featureFlags"], DATA["data"]["segments"])
+    source.follow(chain)
+    told: list[str] = []
+    listener = FlagValueMaybeChangedListener("staff", USER, lambda *_: None, lambda key, _: told.append(key))
+    follower = flag_change_notification._Follower(listener)
+    tracker._begin(follower)
+    tracker._listeners._registered[0] = follower
+    chain.opened.clear()
+    for raw in ("other", "text", "new"):
+        chain.patch(flag(raw, enabled=False))
+        source.follow(chain)
+        tracker._look(never)
+    assert ([], []) == (told, chain.opened)
+    chain.patch(segments=[segment("inner", included=["ada"])])
+    source.follow(chain)
+    tracker._look(never)
+    assert ["staff"] == told
+    chain.patch(flag("staff", archived=True))
+    source.follow(chain)
+    tracker._look(never)
+
+    assert ["staff", "staff"] == told
+
+
+def test_a_patch_that_cannot_be_read_now(source: Source, tracker: FlagTracker) -> None:
+    """Where this process has no descriptor left, it is told as soon as it has one again."""
+    chain = Chain.of([flag("a"), flag("b")])
+    source.follow(chain)
+    everything = observed(tracker)
+    chain.patch(flag("b", enabled=False))
+    source.follow(chain)
+    readable = source.view
+
+    def exhausted() -> Snapshot:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    source.view = View(chain.word, IDENTITY, exhausted)
+    tracker._look(never)
+    assert ([2], []) == (source.reported, everything.keys)
+    source.view = readable
+    tracker._look(never)
+
+    assert ["b"] == everything.keys
 
 
 def test_a_patch_that_was_damaged(source: Source, tracker: FlagTracker) -> None:

@@ -1,7 +1,9 @@
 """What a process sees of a region: whatever others publish, damage or remove, it reads on."""
 
 import os
+import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name
 from fbshared.testing import flag, in_segment, rule, segment
 from fbshared.view import Damaged, View
+from tests.waiting import eventually
 
 USER = {"key": "ada", "name": "Ada"}
 
@@ -90,6 +93,38 @@ def test_a_damaged_file(reader: Reader, publisher: Publisher, caplog: pytest.Log
 
     assert word == reader.region.control.damaged
     assert 1 == len(caplog.records)
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """What this process has open stays open, and nothing can be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open(os.devnull, os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_process_without_a_descriptor(reader: Reader, publisher: Publisher, caplog: pytest.LogCaptureFixture) -> None:
+    """It goes on with what it has and says so once; nobody has to publish anything for it, and it looks again."""
+    control = reader.region.control
+    former = publisher.publish(data("a"), synced=True)
+    reader.load("a")
+    word = publisher.publish(data("a", "b", enabled=False), synced=True)
+    forget(reader.region)
+    with no_descriptor_left():
+        for _ in range(3):
+            assert (former, True) == (reader.refresh().word, value(reader.load("a")))
+            assert isinstance(reader.load("b"), Damaged)
+            assert {"a"} == set(reader.all_flags())
+    assert (0, 0, True) == (control.damaged, control.items_broken, publisher.heal())
+    assert 1 == len(caplog.records)
+
+    assert eventually(lambda: reader.refresh().word == word)
+    assert (False, False) == (value(reader.load("a")), value(reader.load("b")))
 
 
 def test_a_file_that_goes_while_it_is_used(reader: Reader, publisher: Publisher) -> None:
