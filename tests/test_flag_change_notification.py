@@ -284,7 +284,7 @@ class Source:
 
     def follow(self, chain: Chain, *, damage: bool = False) -> None:
         """Show the newest snapshot of a leader."""
-        self.show(chain.content, chain.word, damage=damage, open_base=chain.open)
+        self.show(chain.content, chain.word, damage=damage, open_base=chain._base)
 
     def show(
         self,
