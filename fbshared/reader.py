@@ -16,7 +16,7 @@ from functools import partial
 from fbshared.core.evaluation import CompiledFlag
 from fbshared.errors import CorruptError
 from fbshared.shm.control import PUBLICATION, RETIRED
-from fbshared.shm.region import Region
+from fbshared.shm.region import GENERATION_BITS, Region
 from fbshared.view import Damaged, Turn, View, sound
 
 __all__ = ["Reader"]
@@ -207,6 +207,9 @@ def _next(view: View, region: Region, word: int) -> View:
     """The view of a publication, after another one; raises as ``View.successor`` does."""
     opened = partial(region.snapshot, word)
     recent = None
-    if view.identity == region.identity:
+    # A leader that was superseded in the middle may have written this into the journal. Its file is gone, and its
+    # successor began without it: who adopts it would go back with the next one. The word was read first, so a
+    # successor that begins later has seen it.
+    if view.identity == region.identity and region.control.epoch <= word >> GENERATION_BITS:
         recent = region.journal.recent(word, view.word, view.base, region.snapshot)
     return view.successor(word, region.identity, recent or opened(), opened)

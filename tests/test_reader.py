@@ -2,7 +2,7 @@
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
 from fbshared.reader import Reader
-from fbshared.shm.control import RETIRED
+from fbshared.shm.control import PUBLICATION, RETIRED, Control
 from fbshared.shm.journal import JOURNAL_SIZE
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name
@@ -189,6 +189,51 @@ def test_a_segment_from_the_journal(reader: Reader, publisher: Publisher) -> Non
 
     assert value(view.flags["lab"]) is False
     assert view.flags["old"] is None
+
+
+class Interrupted(Control):
+    """A control page on which something happens right before the next publication is stored."""
+
+    __slots__ = ("_meanwhile",)
+
+    def __init__(self, words: memoryview, meanwhile: Callable[[], None]) -> None:
+        super().__init__(words)
+        self._meanwhile = meanwhile
+
+    @property
+    def publication(self) -> int:  # type: ignore[override]
+        word: int = self.words[PUBLICATION]
+        return word
+
+    @publication.setter
+    def publication(self, word: int) -> None:
+        self._meanwhile()
+        self.words[PUBLICATION] = word
+
+
+def test_a_leader_that_is_superseded_right_before_its_word(reader: Reader, publisher: Publisher) -> None:
+    """Its successor began without what it wrote: nobody adopts that from the journal, and goes back with the next."""
+    region, dataset = reader.region, data("a")
+    control = region.control
+    control.epoch = 1
+    publisher.publish(dataset, synced=True)
+    reader.load("a")
+    successor = Publisher(region, 2)
+
+    def takeover() -> None:
+        region.control = control
+        control.epoch = 2
+        successor.publish(dataset, synced=True)
+
+    news, _ = dataset.merge([parse_item(FLAG, flag("a", enabled=False, updated_at="2027-01-01T00:00:00Z"))])
+    region.control = Interrupted(control.words, takeover)
+    late = publisher.publish(news, synced=True)
+    assert late == control.publication
+    before = reader.refresh()
+    assert (True, False) == (value(before.flags["a"]), before.word == late)
+    assert successor.heal()
+
+    assert (successor.word, True) == (reader.refresh().word, value(reader.load("a")))
 
 
 def test_a_broken_file_behind_the_journal(

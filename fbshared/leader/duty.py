@@ -265,7 +265,8 @@ class Duty:
         leadership.term.resign()
         self._workers.join(self._deadline)
         self._workers.leave_behind()
-        self._seed = leadership.sync.dataset, leadership.sync.synced
+        if not leadership.sync.behind:  # else part of what it has is as old as it was
+            self._seed = leadership.sync.dataset, leadership.sync.synced
 
     def _leave(self) -> None:
         """The region is no more: tell all who still map it, and meet them at the path."""

@@ -21,7 +21,7 @@ from fbshared.shm import files
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import RETIRED, Control, SyncState
 from fbshared.shm.publisher import Publisher
-from fbshared.shm.region import OwnRing, Region, now_ms
+from fbshared.shm.region import OwnRing, Region, booted_at_ms, now_ms
 
 __all__ = ["Leadership"]
 
@@ -50,12 +50,13 @@ class Leadership:
         if settings.persistence is not None:
             directory, digest = settings.persistence
             self.persistence = Persistence(directory, digest, lambda: control.data_current_at, term.holds)
-        dataset, synced = _published(region) or seed
+        published = _published(region)
+        dataset, synced = published or seed
         if not synced and self.persistence is not None and (restored := self.persistence.load()) is not None:
             dataset, synced = _shown(restored, control), True
-        behind = synced and dataset.cursor < control.data_version
+        behind = synced and published is None and _is_older(dataset, control)
         if behind:
-            log.warning("nothing is published before there is newer data: what is known here is older than what was")
+            log.warning("others may have newer data: what is known here is not published before FeatBit has answered")
         self._restored = dataset if control.restored else None  # what is on the disk already
         if control.sync_state == SyncState.OK:
             control.sync_since = now_ms()
@@ -123,9 +124,14 @@ def _shown(restored: Restored, control: Control) -> Dataset:
     """The restored data, with its age shown to all, unless they have newer data."""
     age = max(now_ms() - restored.current_at, 0) / 1000
     log.info("beginning with the persisted data, which was current %d s ago", age)
-    if restored.dataset.cursor >= control.data_version:
+    if not _is_older(restored.dataset, control):
         control.data_current_at, control.restored = restored.current_at, 1
     return restored.dataset
+
+
+def _is_older(dataset: Dataset, control: Control) -> bool:
+    """Whether some process may have something newer; none has where the machine was started after it was published."""
+    return dataset.cursor < control.data_version and control.published_at >= booted_at_ms()
 
 
 def _published(region: Region) -> tuple[Dataset, bool] | None:

@@ -46,8 +46,9 @@ class Sync:
         control: where its state is shown.
         holds: whether this process still leads. It is asked before a socket is read, so that a leader that was
             stopped and superseded does not read on.
-        behind: all processes evaluate something newer than the dataset, which nobody can read any more. Nothing is
-            published then until FeatBit has sent everything: nobody goes back in time.
+        behind: others may evaluate something newer than the dataset, which cannot be read any more. Nothing is
+            published then until FeatBit has sent everything, or a data source stands by what there is: nobody goes
+            back in time.
     """
 
     origin = "FeatBit"
@@ -69,7 +70,7 @@ class Sync:
         self._holds = holds
         self.dataset = dataset
         self.synced = synced
-        self._behind = behind
+        self.behind = behind
         polled = control.transport == Transport.POLLING
         self._ways = Ways(settings.mode, settings.polling, time.monotonic, polled=polled)
         self._connection: Connection | Poll | None = None
@@ -175,7 +176,7 @@ class Sync:
         except SessionOver as over:
             raise Ended(SyncError.SILENCE) from over
         wait = min(session.next_due(now), 1.0)
-        if self._unpublished and not self._behind:
+        if self._unpublished and not self.behind:
             wait = min(wait, max(self._publish_at - now, 0.0))
         for _ in range(_TOGETHER):
             if halt.is_set() or not connection.ready(halt, wait) or not self._holds():
@@ -213,8 +214,8 @@ class Sync:
 
     def _catch_up(self) -> None:
         """The dataset is current: all may have it."""
-        if self._behind:
-            self._behind, self._unpublished = False, True
+        if self.behind:
+            self.behind, self._unpublished = False, True
 
     def _longest_silence(self) -> float:
         """Seconds after which others may say that nobody leads: a leader that hears nothing for 45 says so itself."""
@@ -224,7 +225,7 @@ class Sync:
     def _publish_if_due(self) -> None:
         """Publish, unless nothing changed or the last try failed a moment ago; then say that all is well."""
         now = time.monotonic()
-        if not self._unpublished or self._behind or now < self._publish_at or not self.synced or not self._holds():
+        if not self._unpublished or self.behind or now < self._publish_at or not self.synced or not self._holds():
             return
         try:
             self._publish(self.dataset, self.synced)

@@ -76,6 +76,13 @@ class Journal:
 
     def recent(self, word: int, since: int, base: int, open_snapshot: Callable[[int], Snapshot]) -> Recent | None:
         """A publication as one sees it who knows an earlier one on the same base; None where that is not told here."""
+        try:
+            entries = self._since(word, since, base)
+        except (struct.error, UnicodeDecodeError):  # written by nobody of ours, or one damage in four thousand million
+            return None
+        return None if entries is None else Recent(word, since, base, entries, open_snapshot)
+
+    def _since(self, word: int, since: int, base: int) -> Entries | None:
         found: Entries = {}
         at, wanted = self._words[JOURNAL], word
         for _ in range(_MOST):
@@ -83,7 +90,7 @@ class Journal:
             if record is None:
                 return None
             _, at, own, before, on, count = _HEAD.unpack_from(record)
-            if own > word == wanted:
+            if own > word:
                 continue  # a newer one; the publication was looked at a moment earlier
             if own != wanted or on != base:
                 return None
@@ -93,7 +100,7 @@ class Journal:
                 key = record[key_at : key_at + raw[4]].decode("utf-8", "surrogatepass")
                 found.setdefault((raw[1] & 0xFF, key), (raw, blobs_at, record))
             if before == since:
-                return Recent(word, since, base, found, open_snapshot)
+                return found
             if before < since:
                 return None
             wanted = before

@@ -27,6 +27,7 @@ __all__ = [
     "MOST_RINGS",
     "OwnRing",
     "Region",
+    "booted_at_ms",
     "now_ms",
     "opened_here",
     "pid_namespace",
@@ -114,6 +115,13 @@ def process_age() -> float:
         return math.inf
     # The kernel counts a process's start on this clock, time asleep included.
     return time.clock_gettime(time.CLOCK_BOOTTIME) - start / os.sysconf("SC_CLK_TCK")
+
+
+def booted_at_ms() -> int:
+    """When this machine was started, as ``now_ms`` tells it; 0 where that is unknown."""
+    if not hasattr(time, "CLOCK_BOOTTIME"):  # pragma: no cover - macOS
+        return 0
+    return now_ms() - int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
 
 
 class OwnRing(ring.Ring):

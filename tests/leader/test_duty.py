@@ -609,16 +609,48 @@ def test_nobody_is_led_back(
     second = Post(region, settings_for(server), seed)
     second.duty.start()
     assert eventually(lambda: second.duty.leads and region.control.sync_error == SyncError.NETWORK)
-    second.duty.leadership.keep_house(time.monotonic())  # type: ignore[union-attr]
+    assert second.duty.leadership is not None
+    second.duty.leadership.sync.republish()
 
     assert eventually(lambda: region.control.sync_retry_at > now_ms())
-    assert (word, 0) == (region.control.publication, region.control.restored)
-    assert any("nothing is published" in record.getMessage() for record in caplog.records)
+    assert word == region.control.publication
+    assert any("is not published before" in record.getMessage() for record in caplog.records)
 
+    server.mute_data_sync()
     server.start()
-    assert eventually(lambda: second.well and {"dark-mode", "newer"} == second.flags)
+    assert eventually(lambda: server.open_connections)
+    server.put_flag(flag("pushed"))
+    assert eventually(lambda: "pushed" in second.duty.leadership.sync.dataset.flags)  # type: ignore[union-attr]
+    assert word == region.control.publication
+    region.control.epoch += 1  # superseded before it had all
+    assert eventually(lambda: not second.duty.leads)
+    assert seed == second.duty.seed
+    server.mute_data_sync(False)
+    assert eventually(lambda: second.well and {"dark-mode", "newer", "pushed"} == second.flags)
     assert region.control.publication > word
     assert [0] == server.connections[-1].cursors
+    second.duty.stop(time.monotonic() + 10)
+    second.ring.file.close()
+
+
+def test_nobody_is_left_to_be_led_back(
+    server: FeatBitServer, region: Region, make: Make, eventually: Eventually
+) -> None:
+    """What was published before the machine was started is in no process any more: older data is better than none."""
+    first = make()
+    first.duty.start()
+    assert eventually(lambda: first.well and first.flags)
+    seed = first.duty.leadership.sync.dataset, True  # type: ignore[union-attr]
+    first.duty.stop(time.monotonic() + 10)
+    word = region.control.publication
+    os.unlink(region.join(snapshot_name(word)))
+    server.stop()
+    region.control.data_version += 1
+    region.control.published_at = 1
+    second = Post(region, settings_for(server), seed)
+    second.duty.start()
+
+    assert eventually(lambda: region.control.publication > word and {"dark-mode"} == second.flags)
     second.duty.stop(time.monotonic() + 10)
     second.ring.file.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from fbshared.core.model import EMPTY, FLAG, SEGMENT, Dataset, Item
 from fbshared.shm.control import CONTROL_SIZE, JOURNAL
-from fbshared.shm.journal import JOURNAL_SIZE, Journal, Recent
-from fbshared.shm.snapshot import Snapshot
+from fbshared.shm.journal import _HEAD, JOURNAL_SIZE, Journal, Recent
+from fbshared.shm.snapshot import ENTRY, Snapshot
 from tests.chain import Chain
 
 BASE = 1
@@ -194,6 +195,19 @@ def test_a_wrong_place(at: int) -> None:
     made._words[JOURNAL] = at
 
     assert at == right or made.recent(3, 2, BASE, no_file) is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"\1" * (ENTRY.size - 8), ENTRY.pack(0, FLAG, 1, 0, 1, 0, 0) + b"\xff"], ids=["none", "cut", "key"]
+)
+def test_sound_records_without_sense(body: bytes) -> None:
+    """Bytes that nobody of ours wrote raise nothing, even with the right checksum."""
+    made = journal()
+    record = _HEAD.pack(_HEAD.size + len(body) + 4, 0, 2, 1, BASE, 1) + body
+    record += crc32(record).to_bytes(4, "little")
+    made._room[: len(record)] = record
+
+    assert made.recent(2, 1, BASE, no_file) is None
 
 
 def test_records_in_a_circle() -> None:

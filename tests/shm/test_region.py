@@ -22,6 +22,7 @@ from fbshared.shm.journal import JOURNAL_SIZE
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import (
     Region,
+    booted_at_ms,
     now_ms,
     process_age,
     process_start,
@@ -73,6 +74,11 @@ def test_its_place(shared_directory: Path, region: Region) -> None:
     assert [0o700, 0o700] == [place.stat().st_mode & 0o777 for place in (path, path.parent)]
     assert CONTROL_SIZE + JOURNAL_SIZE == os.path.getsize(region.join("control"))
     assert abs(now_ms() - region.control.born_at) < 60_000
+
+
+def test_the_machine_s_start() -> None:
+    """It was before this process started."""
+    assert 0 < booted_at_ms() <= now_ms() - process_age() * 1000 + 1000
 
 
 def test_digests() -> None:
