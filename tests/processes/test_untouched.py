@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -121,6 +122,23 @@ def test_a_hung_leader_is_in_nobodys_way(crew: Crew, tmp_path: Path) -> None:
     assert set() == crew.lacking(crew.recorded(paths))
 
 
+def _remove(crew: Crew) -> None:
+    """Remove all that is shared, also what a process puts there meanwhile."""
+
+    def removed() -> bool:
+        try:
+            shutil.rmtree(crew.path.parent)
+        except FileNotFoundError:
+            return False  # another one removed a file
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            return False
+        return True
+
+    assert crew.until(removed, 10, 0.0)
+
+
 @pytest.mark.parametrize("followers", [0, 2])
 def test_the_directory_is_removed(crew: Crew, server: FeatBitServer, tmp_path: Path, followers: int) -> None:
     """All processes meet again in one new region with one leader, evaluation goes on, and no event is lost."""
@@ -129,7 +147,7 @@ def test_the_directory_is_removed(crew: Crew, server: FeatBitServer, tmp_path: P
     paths = _load(workers, tmp_path)
     crew.leader()
     identity = crew.control().identity
-    shutil.rmtree(crew.path.parent)
+    _remove(crew)
     values = [worker.ask("value", "load") for worker in workers]
     _await_more(paths)
 
@@ -163,7 +181,7 @@ def test_the_directory_cannot_be_made_again(crew: Crew, server: FeatBitServer, t
     workers = crew.start(2)
     paths = _load(workers, tmp_path)
     crew.leader()
-    shutil.rmtree(crew.path.parent)
+    _remove(crew)
     crew.path.parent.write_text("in the way")
     time.sleep(2.0)  # everybody has noticed
 
