@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
+from typing import TypeGuard
 
 from fbshared.core.evaluation import CompiledFlag
 from fbshared.errors import CorruptError
@@ -45,7 +46,7 @@ class Reader:
         self.words = region.control.words
         self.view = view
         self._rejected = 0  # a publication that cannot be read
-        self._exhausted_until = 0.0  # on the monotonic clock
+        self._again_at = 0.0  # on the monotonic clock
         self._seen_beside = 0
         self._damaged_views = 0  # in a row
         self._turns: list[Turn] = []
@@ -131,7 +132,7 @@ class Reader:
                 return self.view
             if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
                 return view
-            if self._exhausted_until and time.monotonic() < self._exhausted_until:
+            if time.monotonic() < self._again_at:
                 return view
             region = self.region
             try:
@@ -139,11 +140,12 @@ class Reader:
             except FileNotFoundError:
                 continue
             except (CorruptError, OSError) as error:
-                self._failed(word, error)
-                if not self._exhausted_until:
+                if _is_exhausted(error):
+                    self._again_at = time.monotonic() + _PAUSE
+                else:
                     self._rejected = word
+                self._failed(word, error)
                 return view
-            self._exhausted_until = 0.0
             self._report(self.view)
             return self.view
         if self.words[PUBLICATION] == word:
@@ -181,11 +183,9 @@ class Reader:
 
     def _failed(self, word: int, error: CorruptError | OSError) -> Damaged:
         """A publication was not read: it is damaged, or this process has no descriptor or memory left."""
-        if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-            self._exhausted_until = time.monotonic() + _PAUSE
+        if _is_exhausted(error):
             self._tell(f"{error.strerror} in this process, which goes on with the data that it has")
             return Damaged()
-        self._exhausted_until = 0.0
         return self._damaged(word, str(error))
 
     def _damaged(self, word: int, what: str) -> Damaged:
@@ -201,6 +201,10 @@ class Reader:
         if what not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(what)
             log.warning("shared data cannot be read and is not used: %s", what)
+
+
+def _is_exhausted(error: CorruptError | OSError) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in _EXHAUSTED
 
 
 def _next(view: View, region: Region, word: int) -> View:

@@ -127,6 +127,23 @@ def test_a_process_without_a_descriptor(reader: Reader, publisher: Publisher, ca
     assert (False, False) == (value(reader.load("a")), value(reader.load("b")))
 
 
+def test_a_patch_without_a_descriptor(reader: Reader, publisher: Publisher) -> None:
+    """A patch from the journal needs none, also right after a flag could not be looked up."""
+    dataset = data("a", "b")
+    publisher.publish(dataset, synced=True)
+    reader.load("a")
+    dataset, _ = dataset.merge([parse_item(FLAG, flag("a", enabled=False, updated_at="2027-01-01T00:00:00Z"))])
+    with no_descriptor_left():
+        assert isinstance(reader.load("b"), Damaged)
+        word = publisher.word
+    publisher.publish(dataset, synced=True)
+    with no_descriptor_left():
+        view = reader.refresh()
+
+    assert view.word > word
+    assert value(view.flags["a"]) is False
+
+
 def test_a_file_that_goes_while_it_is_used(reader: Reader, publisher: Publisher) -> None:
     """A flag that is used for the first time after its snapshot was removed comes from the next one, or is damaged
     where there is none."""
