@@ -72,7 +72,7 @@ class Feed(Sync):
         self._alive()
         if self.synced and self._holds():
             self._current = True
-            self._catch_up()
+            self.behind = False
             self._control.longest_silence = int(LONGEST_SILENCE * 1000)
             self._control.data_current_at = now_ms()
             self._publish_if_due()

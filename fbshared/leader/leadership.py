@@ -64,7 +64,7 @@ class Leadership:
         kind = Sync if settings.sync.source is None else Feed
         self.sync = kind(settings.sync, dataset, self._publish, control, term.holds, synced=synced, behind=behind)
         self.delivery = Delivery(settings.delivery, self.rings, self.bell, control, term.holds)
-        if synced and not behind:
+        if synced:
             # Under the new epoch's name, so that every file has one owner.
             self.sync.republish()
 

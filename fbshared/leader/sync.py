@@ -204,18 +204,13 @@ class Sync:
             self._control.full_at = now_ms()
             self._full_at = session.full_at = time.monotonic() + self._until_full()
         if session.answered:
-            self._catch_up()
+            self.behind = False
             self._ways.works()
             self._control.transport = Transport.POLLING if self._ways.polls else Transport.STREAMING
             self._control.longest_silence = int(self._longest_silence() * 1000)
             self._control.data_current_at = now_ms()
             if self._control.sync_state != SyncState.OK and not self._unpublished:
                 self._well()
-
-    def _catch_up(self) -> None:
-        """The dataset is current: all may have it."""
-        if self.behind:
-            self.behind, self._unpublished = False, True
 
     def _longest_silence(self) -> float:
         """Seconds after which others may say that nobody leads: a leader that hears nothing for 45 says so itself."""
