@@ -299,6 +299,8 @@ def test_an_agent_beside_the_application(
     shared = {"FBSHARED_DIR": str(shared_directory)}
     with stage.running(agent, **shared) as leading, stage.running(web, PYTHONPATH=str(EXAMPLES), **shared) as serving:
         answer = until(lambda: "Welcome" in (text := stage.get("/anna")) and text, 30)
+        # A worker that gunicorn tells to end before it has begun does not hear it.
+        until(lambda: stage.log.read_text().count("Booting worker") == 2, 30)
         stage.ends(serving)
         code = stage.ends(leading)
 
