@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 import ssl
 import threading
 from concurrent.futures import Future
@@ -50,26 +51,32 @@ class Relay:
         self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(lambda *_: None)  # handshakes that fail are what is tested
         self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, ssl=self._context)
-        self.port = server.sockets[0].getsockname()[1]
+        listener = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.start_server(self._accepted, sock=listener, ssl=self._context)
+        self.port = listener.getsockname()[1]
         ready.set_result(None)
         await self._over.wait()
+        # Accept no more, and let whoever was just accepted become a connection: asyncio would forget its socket.
+        self._loop.remove_reader(listener)
+        await asyncio.sleep(0)
         server.close()
-        for task in list(self._tasks):
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await self._pass_on(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
-        finally:
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._over.is_set():
             writer.transport.abort()
-            self._tasks.discard(task)
+            return
+        task = asyncio.create_task(self._relay(reader, writer))
+        self._tasks.add(task)
+        # Not at the end of the coroutine: one that is cancelled before its first step never comes there.
+        task.add_done_callback(lambda _: writer.transport.abort())
+        task.add_done_callback(self._tasks.discard)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await self._pass_on(reader, writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         target = await self.greet(reader, writer)
