@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.core.segments import may_refer, references
 from fbshared.errors import MessageError
-from fbshared.shm.snapshot import Entry, Snapshot
+from fbshared.shm.snapshot import Entry, Snapshot, Stamp
 
 __all__ = ["Fingerprint", "Fingerprints", "Named"]
 
-Stamp = tuple[int, int, int]
 Fingerprint = tuple[Stamp, tuple[tuple[str, Stamp | None], ...]]
 Named = dict[tuple[int, str], tuple[Stamp, frozenset[str]]]  # which segments an item of this stamp names
 
@@ -72,7 +71,7 @@ class Fingerprints:
         known = self._named.get((kind, key))
         if known is not None and known[0] == entry.stamp:
             return known[1]
-        blob = self._snapshot.blob(entry)
+        blob = entry.blob()
         try:
             names = (references(unpack(blob)) if may_refer(blob) else _NONE) or _NONE
         except MessageError:

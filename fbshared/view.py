@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
 from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
-from fbshared.shm.journal import Recent
+from fbshared.shm.journal import News, Recent
 from fbshared.shm.snapshot import BaseCorruptError, Entry, Snapshot
 
 __all__ = ["Damaged", "Turn", "View", "sound"]
@@ -134,8 +134,13 @@ class View:
             return None  # whatever else is damaged shows where it is looked up
         if changed is None:
             return None
-        found = flags.keys() & {key for kind, key in changed if kind == FLAG}
-        segments = {key for kind, key in changed if kind == SEGMENT}
+        found: set[str] = set()
+        segments: set[str] = set()
+        for kind, key in changed:
+            if kind == SEGMENT:
+                segments.add(key)
+            elif key in flags:
+                found.add(key)
         if segments or self._damaged:
             found |= {key for key, flag in flags.items() if flag is not None and _concerned(flag, segments)}
         return found
@@ -212,7 +217,7 @@ class _Segments:
 
     def raw(self, id_: str) -> Mapping[str, Any] | None:
         entry = self._living(id_)
-        return None if entry is None else unpack(self._snapshot.blob(entry))
+        return None if entry is None else unpack(entry.blob())
 
     def known(self, id_: str) -> CompiledSegment | None:
         """One that was compiled before, if neither it nor any that it can reach is different now."""
@@ -236,7 +241,7 @@ class _Segments:
             self._stamps[id_] = None if entry is None else entry.stamp
         return self._stamps[id_]
 
-    def _living(self, id_: str) -> Entry | None:
+    def _living(self, id_: str) -> Entry | News | None:
         entry = self._snapshot.find(SEGMENT, id_)
         return None if entry is None or entry.archived else entry
 
@@ -263,13 +268,13 @@ class _Loader:
             return None
         return self.entry(key, entry)
 
-    def entry(self, key: str, entry: Entry) -> CompiledFlag | Damaged:
+    def entry(self, key: str, entry: Entry | News) -> CompiledFlag | Damaged:
         kept = self._pool.flags.get(key)
         try:
             if kept is not None and kept.stamp == entry.stamp and self._segments.unchanged(kept.segments):
                 flag: CompiledFlag = kept.compiled
                 return flag
-            flag = self._compile(unpack(self._snapshot.blob(entry)), kept)
+            flag = self._compile(unpack(entry.blob()), kept)
         except BaseCorruptError:
             raise
         except (CorruptError, MessageError):

@@ -115,13 +115,14 @@ def parse_item(kind: int, raw: object) -> Item:
     try:
         if kind == FLAG and isinstance(reduced.get("rules"), list):
             reduced["rules"] = [_reduced_rule(rule) for rule in reduced["rules"]]
-        blob = _packed(reduced)
+        blob = pack_part(reduced)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise MessageError("too deep or too large") from error
     return Item(kind, key, version, False, blob)
 
 
-def _packed(raw: object) -> bytes:
+def pack_part(raw: object) -> bytes:
+    """What ``unpack_part`` gives back, but for tuples, which become lists."""
     try:
         blob: bytes = msgpack.packb(raw)
     except UnicodeEncodeError:  # told beforehand how to pack half a surrogate pair, it takes twice the time for all
@@ -180,7 +181,7 @@ def _reduced_rule(rule: object) -> object:
         return rule
     reduced = {name: rule[name] for name in _KEPT_OF_RULE if name in rule}
     if isinstance(reduced.get("conditions"), list):
-        reduced["conditions"] = _packed(reduced["conditions"])
+        reduced["conditions"] = pack_part(reduced["conditions"])
     return reduced
 
 

@@ -13,7 +13,7 @@ counter, for clocks of different processes must not be compared.
 2-3  identity of the region, random
 4    birth time
 8    publication: epoch << 40 | generation of the newest snapshot; ``RETIRED`` when all must meet again
-9    where the newest record of the journal begins, which lies behind this page
+9    place of the newest record of the journal, which lies behind this page
 16   epoch
 17   beat: heartbeat counter
 18   leader's process id
@@ -61,7 +61,7 @@ __all__ = [
     "Transport",
 ]
 
-LAYOUT = 6  # changes with every byte format of this folder
+LAYOUT = 7  # changes with every byte format of this folder
 CONTROL_SIZE = 4096
 PUBLICATION = 8
 JOURNAL = 9

@@ -5,14 +5,13 @@ a patch. So the leader writes it here, too, record behind record, and begins ane
 the publication before goes on from here without a system call. Who comes too late, for a change too large, or upon
 bytes that are not what they should be, opens the file: nothing depends on the journal.
 
-It lies behind the control page, in the same file. The page tells where the newest record begins. Layout of a record,
-little-endian::
+It lies behind the control page, in the same file. The page tells where the newest record is: its first byte, counted
+from the page's end, in the upper half of the word, and its size in the lower half. A record is an array in msgpack,
+and its CRC-32 in four bytes, the lowest first::
 
-    head       size of the record (4), where the record of the publication before begins (4), publication word (8),
-               the one before (8), that of the base (8), entries (4)
-    entries    as in the index of a snapshot
-    blobs      as in a snapshot
-    checksum   CRC-32 of all that stands before it (4)
+    [place of the record before, publication word, the one before, that of the base, items]
+
+Each item is an array, too: kind, key, stamp, archived, and the item in msgpack, as it is in a snapshot.
 
 The leader alone writes. One that was superseded in the middle may write into what its successor wrote, and a reader
 may be overtaken while it copies a record; both show in the checksum, or in a word that was not looked for.
@@ -20,24 +19,38 @@ may be overtaken while it copies a record; both show in the checksum, or in a wo
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 from zlib import crc32
 
-from fbshared.core.model import Item
+from fbshared.core.model import Item, pack_part, unpack_part
+from fbshared.errors import MessageError
 from fbshared.shm.control import JOURNAL
-from fbshared.shm.snapshot import ENTRY, Entry, Snapshot, blob_of, entry_of, index_entry
+from fbshared.shm.snapshot import Entry, Snapshot, Stamp, key_hash, stamp_of
 
-__all__ = ["JOURNAL_SIZE", "Journal", "Recent"]
+__all__ = ["JOURNAL_SIZE", "Journal", "News", "Recent"]
 
 JOURNAL_SIZE = 1 << 16
-_HEAD = struct.Struct("<IIQQQI")
-_SOUND = crc32(b"fbshared" + crc32(b"fbshared").to_bytes(4, "little"))  # of anything followed by its checksum
+_CHECKSUM = 4
+_SOUND = crc32(b"fbshared" + crc32(b"fbshared").to_bytes(_CHECKSUM, "little"))  # of anything and its checksum
 _LARGEST = JOURNAL_SIZE // 4  # of one record
 _MOST = 64  # records that are gone through at most
+_HALF = 32
 
-# Raw entry, where the blobs begin, and the record. Few of what changes is used in this process.
-Entries = dict[tuple[int, str], tuple[tuple[int, ...], int, bytes]]
+
+class News(NamedTuple):
+    """An item of a record, which is as good as its entry in the file."""
+
+    stamp: Stamp
+    archived: bool
+    content: bytes
+
+    def blob(self) -> bytes:
+        """As ``Entry.blob``; the record's checksum has covered it."""
+        return self.content
+
+
+Told = dict[tuple[int, str], News]
 
 
 class Journal:
@@ -48,69 +61,63 @@ class Journal:
         room: the bytes behind it.
     """
 
-    __slots__ = ("_at", "_end", "_room", "_words")
+    __slots__ = ("_end", "_place", "_room", "_words")
 
     def __init__(self, words: memoryview, room: memoryview) -> None:
         self._words = words
         self._room = room
-        self._at = self._end = 0  # of the newest record that was written here
+        self._place = self._end = 0  # of the newest record that was written here
 
     def write(self, word: int, before: int, base: int, items: Sequence[Item]) -> None:
         """Add what is new in a publication, before its word is stored; what is too large is left out."""
-        if sum(len(item.key) * 4 + len(item.blob) + ENTRY.size for item in items) > _LARGEST - _HEAD.size - 4:
+        if sum(len(item.blob) for item in items) > _LARGEST:
             return
-        entries: list[bytes] = []
-        blobs: list[bytes] = []
-        size = 0
-        for item in items:
-            key = item.key.encode("utf-8", "surrogatepass")
-            entries.append(index_entry(item, key, size)[1])
-            blobs += (key, item.blob)
-            size += len(key) + len(item.blob)
-        size += _HEAD.size + ENTRY.size * len(items) + 4
-        record = b"".join((_HEAD.pack(size, self._at, word, before, base, len(items)), *entries, *blobs))
+        told = [(item.kind, item.key, _stamp(item), item.archived, item.blob) for item in items]
+        packed = pack_part((self._place, word, before, base, told))
+        size = len(packed) + _CHECKSUM
+        if size > _LARGEST:
+            return
         at = self._end if self._end + size <= len(self._room) else 0
-        self._room[at : at + size] = record + crc32(record).to_bytes(4, "little")
-        self._at, self._end = at, at + size
-        self._words[JOURNAL] = at
+        self._room[at : at + size] = packed + crc32(packed).to_bytes(_CHECKSUM, "little")
+        self._place, self._end = at << _HALF | size, at + size
+        self._words[JOURNAL] = self._place
 
     def recent(self, word: int, since: int, base: int, open_snapshot: Callable[[int], Snapshot]) -> Recent | None:
         """A publication as one sees it who knows an earlier one on the same base; None where that is not told here."""
         try:
-            entries = self._since(word, since, base)
-        except (struct.error, UnicodeDecodeError):  # written by nobody of ours, or one damage in four thousand million
+            told = self._since(word, since, base)
+        except (MessageError, TypeError, ValueError):  # written by nobody of ours, or one damage in 2 ** 32
             return None
-        return None if entries is None else Recent(word, since, base, entries, open_snapshot)
+        return None if told is None else Recent(word, since, base, told, open_snapshot)
 
-    def _since(self, word: int, since: int, base: int) -> Entries | None:
-        found: Entries = {}
-        at, wanted = self._words[JOURNAL], word
+    def _since(self, word: int, since: int, base: int) -> Told | None:
+        told: Told = {}
+        place, wanted = self._words[JOURNAL], word
         for _ in range(_MOST):
-            record = self._record(at)
+            record = self._record(place)
             if record is None:
                 return None
-            _, at, own, before, on, count = _HEAD.unpack_from(record)
+            content: Any = unpack_part(record)
+            place, own, before, on, items = content
             if own > word:
                 continue  # a newer one; the publication was looked at a moment earlier
             if own != wanted or on != base:
                 return None
-            blobs_at = _HEAD.size + count * ENTRY.size
-            for raw in ENTRY.iter_unpack(record[_HEAD.size : blobs_at]):
-                key_at = blobs_at + raw[3]
-                key = record[key_at : key_at + raw[4]].decode("utf-8", "surrogatepass")
-                found.setdefault((raw[1] & 0xFF, key), (raw, blobs_at, record))
+            for kind, key, (version, length, checksum), archived, blob in items:
+                if (kind, key) not in told:
+                    told[kind, key] = News((version, length, checksum), archived, blob)
             if before == since:
-                return found
+                return told
             if before < since:
                 return None
             wanted = before
         return None
 
-    def _record(self, at: int) -> bytes | None:
+    def _record(self, place: int) -> bytes | None:
         """A copy of a record; None where there is none that can be believed."""
-        size = int.from_bytes(self._room[at : at + 4], "little")
+        at, size = place >> _HALF, place & ((1 << _HALF) - 1)
         record = bytes(self._room[at : at + min(size, _LARGEST)])
-        return record if len(record) == size > _HEAD.size and crc32(record) == _SOUND else None
+        return record[:-_CHECKSUM] if len(record) == size and crc32(record) == _SOUND else None
 
 
 class Recent:
@@ -121,30 +128,25 @@ class Recent:
         base_word: the base's publication word.
     """
 
-    __slots__ = ("_entries", "_open", "_since", "_snapshot", "_word", "base_word")
+    __slots__ = ("_open", "_since", "_snapshot", "_told", "_word", "base_word")
 
     def __init__(
-        self, word: int, since: int, base_word: int, entries: Entries, open_snapshot: Callable[[int], Snapshot]
+        self, word: int, since: int, base_word: int, told: Told, open_snapshot: Callable[[int], Snapshot]
     ) -> None:
         self.base_word = base_word
         self._word = word
         self._since = since
-        self._entries = entries
+        self._told = told
         self._open = open_snapshot
         self._snapshot: Snapshot | None = None
 
     def changed_since(self, word: int) -> set[tuple[int, str]] | None:
         """As ``Snapshot.changed_since``."""
-        return set(self._entries) if word >= self._since else None
+        return set(self._told) if word >= self._since else None
 
-    def find(self, kind: int, key: str) -> Entry | None:
+    def find(self, kind: int, key: str) -> Entry | News | None:
         """As ``Snapshot.find``."""
-        known = self._entries.get((kind, key))
-        return entry_of(*known) if known is not None else self._file().find(kind, key)
-
-    def blob(self, entry: Entry) -> bytes:
-        """As ``Snapshot.blob``."""
-        return blob_of(entry)
+        return self._told.get((kind, key)) or self._file().find(kind, key)
 
     def base(self) -> Snapshot | None:
         """As ``Snapshot.base``."""
@@ -154,3 +156,7 @@ class Recent:
         if self._snapshot is None:
             self._snapshot = self._open(self._word)
         return self._snapshot
+
+
+def _stamp(item: Item) -> Stamp:
+    return stamp_of(item, key_hash(item.kind, item.key.encode("utf-8", "surrogatepass")))

@@ -36,7 +36,7 @@ from fbshared.errors import CorruptError
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.words import Buffer
 
-__all__ = ["BaseCorruptError", "Entry", "Snapshot"]
+__all__ = ["BaseCorruptError", "Entry", "Snapshot", "Stamp"]
 
 MAGIC = int.from_bytes(b"fbsharS1", "little")
 HEADER = struct.Struct("<15QQ")
@@ -46,6 +46,9 @@ CHANGE = struct.Struct("<QII")
 _SMALLEST, _BIGGEST = -(2**63), 2**63 - 1
 ARCHIVED = 0x100
 SYNCED = 1
+
+
+Stamp = tuple[int, int, int]
 
 
 class Entry(NamedTuple):
@@ -61,9 +64,17 @@ class Entry(NamedTuple):
     buffer: Buffer  # of the file that it is in
 
     @property
-    def stamp(self) -> tuple[int, int, int]:
+    def stamp(self) -> Stamp:
         """Equal for equal content."""
         return self.version, self.length, self.checksum
+
+    def blob(self) -> bytes:
+        """The item in msgpack, checked; ``CorruptError`` where it is not what was packed."""
+        start = self.offset + self.key_length
+        blob = self.buffer[start : start + self.length]
+        if len(blob) != self.length or crc32(blob, key_hash(self.kind, key_of(self))) != self.checksum:
+            raise CorruptError("an item of a snapshot is damaged")
+        return bytes(blob)
 
 
 def key_hash(kind: int, key: bytes) -> int:
@@ -74,9 +85,14 @@ def key_hash(kind: int, key: bytes) -> int:
 def index_entry(item: Item, key: bytes, offset: int) -> tuple[int, bytes]:
     """The key hash of an item with this encoded key, and its entry in the index."""
     hashed = key_hash(item.kind, key)
-    version = min(max(item.version, _SMALLEST), _BIGGEST)
     tag = item.kind | (ARCHIVED if item.archived else 0)
-    return hashed, ENTRY.pack(hashed, tag, version, offset, len(key), len(item.blob), crc32(item.blob, hashed))
+    version, length, checksum = stamp_of(item, hashed)
+    return hashed, ENTRY.pack(hashed, tag, version, offset, len(key), length, checksum)
+
+
+def stamp_of(item: Item, hashed: int) -> Stamp:
+    """The stamp that an item with this key hash has in an entry."""
+    return min(max(item.version, _SMALLEST), _BIGGEST), len(item.blob), crc32(item.blob, hashed)
 
 
 def entry_of(raw: tuple[int, ...], blobs_at: int, buffer: Buffer) -> Entry:
@@ -88,15 +104,6 @@ def entry_of(raw: tuple[int, ...], blobs_at: int, buffer: Buffer) -> Entry:
 def key_of(entry: Entry) -> bytes:
     """The encoded key of an item, not checked."""
     return bytes(entry.buffer[entry.offset : entry.offset + entry.key_length])
-
-
-def blob_of(entry: Entry) -> bytes:
-    """The item in msgpack, checked; ``CorruptError`` where it is not what was packed."""
-    start = entry.offset + entry.key_length
-    blob = entry.buffer[start : start + entry.length]
-    if len(blob) != entry.length or crc32(blob, key_hash(entry.kind, key_of(entry))) != entry.checksum:
-        raise CorruptError("an item of a snapshot is damaged")
-    return bytes(blob)
 
 
 class BaseCorruptError(CorruptError):
@@ -213,10 +220,6 @@ class Snapshot:
             found = base._find(kind, encoded, hashed)
         return found
 
-    def blob(self, entry: Entry) -> bytes:
-        """The item in msgpack, checked."""
-        return blob_of(entry)
-
     def keys(self, kind: int) -> Iterator[tuple[str, Entry]]:
         """All items of a kind, tombstones left out."""
         return ((key, entry) for key, entry in self._entries() if entry.kind == kind and not entry.archived)
@@ -225,7 +228,7 @@ class Snapshot:
         """Everything, tombstones included, as the leader needs it to go on from here."""
         self._log()
         for key, entry in self._entries():
-            yield Item(entry.kind, key, entry.version, entry.archived, self.blob(entry))
+            yield Item(entry.kind, key, entry.version, entry.archived, entry.blob())
 
     def _entries(self) -> Iterator[tuple[str, Entry]]:
         base = self.base()
@@ -254,7 +257,7 @@ class Snapshot:
                 found = entry_of(entry, self.blobs_at, self.buffer)
                 if key_of(found) == encoded:
                     return found
-                self.blob(found)  # raises for a damaged key; else two keys have one hash
+                found.blob()  # raises for a damaged key; else two keys have one hash
         return None
 
     def _bucket(self, number: int) -> Iterator[tuple[int, ...]]:

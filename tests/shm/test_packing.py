@@ -31,7 +31,7 @@ def contents(snapshot: Snapshot, items: Any) -> list[tuple[int, bytes] | None]:
     found = []
     for each in items:
         entry = snapshot.find(each.kind, each.key)
-        found.append(None if entry is None else (entry.version, snapshot.blob(entry)))
+        found.append(None if entry is None else (entry.version, entry.blob()))
     return found
 
 

@@ -21,7 +21,7 @@ def published(region: Region) -> bytes:
     snapshot = region.snapshot(region.control.publication)
     entry = snapshot.find(FLAG, "a")
     assert entry is not None
-    return snapshot.blob(entry)
+    return entry.blob()
 
 
 @settings(deadline=None, derandomize=True, database=None)

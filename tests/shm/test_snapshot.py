@@ -59,7 +59,7 @@ def test_what_was_packed_is_found(dataset: Dataset, synced: bool) -> None:
         entry = snapshot.find(item.kind, item.key)
         assert entry is not None
         assert (item.version, item.kind, item.archived) == (entry.version, entry.kind, entry.archived)
-        assert item.blob == snapshot.blob(entry)
+        assert item.blob == entry.blob()
     assert (dataset.cursor, synced) == (snapshot.cursor, snapshot.synced)
     assert (len(dataset.flags), len(dataset.segments)) == (snapshot.flags, snapshot.segments)
 
@@ -150,7 +150,7 @@ def answers(content: bytes, dataset: Dataset) -> list[bytes | str | None]:
     for item in dataset.items():
         try:
             entry = snapshot.find(item.kind, item.key)
-            found.append(snapshot.blob(entry) if entry is not None else None)
+            found.append(entry.blob() if entry is not None else None)
             if entry is not None:
                 assert (item.version, item.archived) == (entry.version, entry.archived)
         except CorruptError:
@@ -231,4 +231,4 @@ def test_an_index_that_leads_outside() -> None:
         except CorruptError:
             continue
         assert found is not None
-        assert b"one" == opened(content).blob(found)
+        assert b"one" == found.blob()
