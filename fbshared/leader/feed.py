@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 
-from fbshared.core.model import Dataset
+from fbshared.core.model import EMPTY
 from fbshared.core.wire import parse
 from fbshared.errors import MessageError
 from fbshared.leader.delays import delays
@@ -62,9 +62,10 @@ class Feed(Sync):
         if parsed.rejected:
             self._control.items_broken += len(parsed.rejected)
             log.warning("%d items of a message are not used, one because: %s", len(parsed.rejected), parsed.rejected[0])
-        dataset = Dataset.of(parsed.items) if parsed.full else self.dataset.merge(parsed.items)[0]
+        dataset, changed = (EMPTY if parsed.full else self.dataset).merge(parsed.items)
         if dataset != self.dataset or not self.synced:
-            self.dataset, self.synced, self._unpublished = dataset, True, True
+            self._take(dataset, None if parsed.full else changed)
+            self.synced = True
         self.confirm()
 
     def confirm(self) -> None:

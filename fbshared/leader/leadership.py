@@ -20,6 +20,7 @@ from fbshared.leader.workers import DELIVERY, PERSISTENCE, SYNC
 from fbshared.shm import files
 from fbshared.shm.bell import Bell
 from fbshared.shm.control import RETIRED, Control, SyncState
+from fbshared.shm.packing import Difference
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import OwnRing, Region, booted_at_ms, now_ms
 
@@ -68,8 +69,8 @@ class Leadership:
             # Under the new epoch's name, so that every file has one owner.
             self.sync.republish()
 
-    def _publish(self, dataset: Dataset, synced: bool) -> None:
-        self.publisher.publish(dataset, synced=synced)
+    def _publish(self, dataset: Dataset, synced: bool, difference: Difference | None) -> None:
+        self.publisher.publish(dataset, synced=synced, difference=difference)
         if self.persistence is not None and dataset is not self._restored:
             self.persistence.offer(dataset)
 

@@ -6,9 +6,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from fbshared.core.model import Dataset
+from fbshared.core.model import Dataset, Item
 from fbshared.core.session import Session, SessionOver
 from fbshared.core.wire import streaming_url, token
 from fbshared.leader.connection import Connection, Ended
@@ -17,6 +17,7 @@ from fbshared.leader.polling import Poll, Ways
 from fbshared.leader.settings import SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, Transport
+from fbshared.shm.packing import Difference
 from fbshared.shm.region import now_ms, seconds_until
 
 __all__ = ["Sync"]
@@ -42,7 +43,8 @@ class Sync:
 
     Args:
         dataset: what is known already, and ``synced``, whether it once was a full.
-        publish: makes a dataset what all processes evaluate; ``OSError`` where there is no room.
+        publish: makes a dataset what all processes evaluate; ``OSError`` where there is no room. It is told how the
+            dataset differs from the one before, where that is known.
         control: where its state is shown.
         holds: whether this process still leads. It is asked before a socket is read, so that a leader that was
             stopped and superseded does not read on.
@@ -57,7 +59,7 @@ class Sync:
         self,
         settings: SyncSettings,
         dataset: Dataset,
-        publish: Callable[[Dataset, bool], object],
+        publish: Callable[[Dataset, bool, Difference | None], object],
         control: Control,
         holds: Callable[[], bool],
         *,
@@ -76,6 +78,8 @@ class Sync:
         self._connection: Connection | Poll | None = None
         self._session: Session | None = None
         self._unpublished = False
+        self._published: Dataset | None = None
+        self._news: dict[tuple[int, str], Item] | None = {}  # since then; None where there is more to it
         self._publish_at = 0.0
         self._opened_at = math.inf
         self._retry_at = -math.inf
@@ -195,8 +199,7 @@ class Sync:
             self._control.items_broken += session.rejected - rejected
             self._tell("message", "FeatBit sent something that is not understood and ignored: %s", session.rejection)
         if session.dataset is not self.dataset or changed:
-            self.dataset = session.dataset
-            self._unpublished = True
+            self._take(session.dataset, changed if session.fulls == self._fulls else None)
         if session.synced and not self.synced:
             self.synced = self._unpublished = True
         if session.fulls != self._fulls:
@@ -212,6 +215,14 @@ class Sync:
             if self._control.sync_state != SyncState.OK and not self._unpublished:
                 self._well()
 
+    def _take(self, dataset: Dataset, changed: Iterable[Item] | None) -> None:
+        """The dataset is what is known now; it has these items instead of former ones, or much is different."""
+        self.dataset, self._unpublished = dataset, True
+        if changed is None:
+            self._news = None
+        elif self._news is not None:
+            self._news |= {(item.kind, item.key): item for item in changed}
+
     def _longest_silence(self) -> float:
         """Seconds after which others may say that nobody leads: a leader that hears nothing for 45 says so itself."""
         polling = self._settings.polling
@@ -223,16 +234,22 @@ class Sync:
         if not self._unpublished or self.behind or now < self._publish_at or not self.synced or not self._holds():
             return
         try:
-            self._publish(self.dataset, self.synced)
+            self._publish(self.dataset, self.synced, self._difference())
         except OSError as error:
             self._publish_at = now + _PUBLISH_AGAIN
             self._tell("storage", "a snapshot cannot be written, the former one stays: %s", error.strerror)
             self._show(SyncState.INTERRUPTED, SyncError.STORAGE, error.errno or 0)
             return
         self._unpublished, self._publish_at = False, 0.0
+        self._published, self._news = self.dataset, {}
         self._told.discard("storage")
         if self._session is not None and self._session.answered and self._connection is not None:
             self._well()
+
+    def _difference(self) -> Difference | None:
+        if self._published is None or self._news is None:
+            return None
+        return Difference(self._published, tuple(self._news.values()))
 
     def _well(self) -> None:
         self.failing_since = math.inf

@@ -1,8 +1,8 @@
 """The only module that opens files: a private directory, and files that are born whole.
 
-A file is created under a temporary name, allocated in full, written, locked where it has an owner, and only then
-linked or renamed into place: nobody sees half a birth. A temporary file whose creator was killed is removed by
-``sweep`` once it is old.
+A file is created under a temporary name, written, or allocated in full where it is written to later, locked where it
+has an owner, and only then linked or renamed into place: nobody sees half a birth. A temporary file whose creator was
+killed is removed by ``sweep`` once it is old.
 """
 
 from __future__ import annotations
@@ -203,7 +203,6 @@ def replace(directory: str, name: str, parts: Sequence[bytes | memoryview], *, d
     """
     path, fd = temporary(directory)
     try:
-        allocate(fd, 0, sum(map(len, parts)))
         write_all(fd, parts)
         if durable:
             os.fsync(fd)

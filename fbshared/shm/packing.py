@@ -18,7 +18,7 @@ from fbshared.core.model import Dataset, Item
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.snapshot import BUCKET, CHANGE, ENTRY, HEADER, MAGIC, SYNCED, index_entry
 
-__all__ = ["Changes", "Packed", "Stamp", "pack"]
+__all__ = ["Changes", "Difference", "Packed", "Stamp", "pack"]
 
 _PER_BUCKET = 4
 _MOST_TOLD = 64  # changes that a snapshot tells of
@@ -33,6 +33,13 @@ class Stamp(NamedTuple):
     identity: tuple[int, int]
     now_ms: int
     synced: bool
+
+
+class Difference(NamedTuple):
+    """All items that a dataset has and an earlier one, ``since``, has not; it has all others, too."""
+
+    since: Dataset
+    items: Sequence[Item]
 
 
 class Changes(NamedTuple):
@@ -84,17 +91,21 @@ class Packed:
         made._buckets = [_bucket(number, b"".join(body)) for number, body in enumerate(bodies)]
         return made
 
-    def followed_by(self, dataset: Dataset, word: int) -> Packed:
+    def followed_by(self, dataset: Dataset, word: int, difference: Difference | None = None) -> Packed:
         """The next snapshot: a delta, or everything where nothing changed, or much, or where the delta would not
-        be small any more."""
-        flags = _changed(self._dataset.flags, dataset.flags)
-        segments = _changed(self._dataset.segments, dataset.segments)
-        if flags is None or segments is None or not 0 < len(flags) + len(segments) <= _MOST_TOLD:
+        be small any more.
+
+        Args:
+            difference: the dataset's to an earlier one; where that is not this snapshot's, it is looked for.
+        """
+        known = difference is not None and difference.since is self._dataset
+        news = difference.items if difference is not None and known else _differences(self._dataset, dataset)
+        if news is None or not 0 < len(news) <= _MOST_TOLD:
             return Packed.of(dataset, word)
-        changes = self._changes.and_then(flags + segments, word)
+        changes = self._changes.and_then(news, word)
         made = self._delta(dataset, word, changes)
-        made.news = flags + segments
-        for item in made.news:
+        made.news = news
+        for item in news:
             made._put(item)
         return made if made._size <= made._room else Packed.of(dataset, word, changes)
 
@@ -173,6 +184,12 @@ def _buckets_for(items: int) -> int:
 
 def _bucket(number: int, body: bytes) -> bytes:
     return BUCKET.pack(crc32(body, number), len(body) // ENTRY.size) + body
+
+
+def _differences(before: Dataset, after: Dataset) -> Sequence[Item] | None:
+    """The items that are other objects now, and new ones; None where that does not say all."""
+    flags, segments = _changed(before.flags, after.flags), _changed(before.segments, after.segments)
+    return None if flags is None or segments is None else flags + segments
 
 
 def _changed(before: Mapping[str, Item], after: Mapping[str, Item]) -> list[Item] | None:

@@ -2,12 +2,14 @@
 
 import json
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fbshared.core import json_reader
 from fbshared.core.json_reader import Plan, read
 from fbshared.errors import MessageError
 
@@ -19,6 +21,14 @@ values = st.recursive(
     max_leaves=20,
 )
 PLAN: Plan = {"a": lambda element: ("converted", element), "b": {"c": lambda element: [element], "d": {}}}
+
+
+@pytest.fixture(autouse=True, scope="module", params=["piecewise", "at once"])
+def size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every text counts as large, or as small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_reader, "_SMALL", 0 if request.param == "piecewise" else 1 << 30)
+        yield
 
 
 def expected(value: Any, plan: Any) -> Any:

@@ -17,8 +17,10 @@ from fbshared.leader.feed import Feed
 from fbshared.leader.settings import ConnectionSettings, SyncSettings
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, birth
+from fbshared.shm.packing import Difference
 from fbshared.sources import Sink, Stop
 from fbshared.testing import bootstrap, flag
+from tests.leader.publications import Publications
 
 Eventually = Callable[..., bool]
 Run = Callable[[Sink, Stop], None]
@@ -49,7 +51,7 @@ class Line:
     def __init__(self, halt: Wake, source: Source, dataset: Dataset = EMPTY, **known: bool) -> None:
         self.halt, self.source = halt, source
         self.control = Control.over(bytearray(birth((1, 2), 3)))
-        self.published: list[Dataset] = []
+        self.published = Publications()
         self.failing = 0
         self.holds = True
         settings = SyncSettings(
@@ -60,11 +62,11 @@ class Line:
         )
         self.thread = threading.Thread(target=self.feed.run, args=(halt,))
 
-    def _publish(self, dataset: Dataset, synced: bool) -> None:
+    def _publish(self, dataset: Dataset, synced: bool, difference: Difference | None) -> None:
         if self.failing:
             self.failing -= 1
             raise OSError(errno.ENOSPC, "no room")
-        self.published.append(dataset)
+        self.published.add(dataset, difference)
 
     @property
     def state(self) -> tuple[SyncState, SyncError]:
@@ -164,19 +166,21 @@ def test_what_a_source_gets_wrong(make: Make, eventually: Eventually) -> None:
 
 
 def test_the_cursor_and_patches(make: Make, eventually: Eventually) -> None:
-    """A source can ask its service for what is newer than what is known."""
+    """A source can ask its service for what is newer than what is known; a full replaces all that is."""
     cursors: list[int] = []
 
     def run(sink: Sink, stop: Stop) -> None:
-        for message in (FULL, json.dumps(bootstrap([flag("new", updated_at=2000)])).replace('"full"', '"patch"')):
+        patch = json.dumps(bootstrap([flag("new", updated_at=2000)])).replace('"full"', '"patch"')
+        for message in (FULL, patch, FULL):
             sink.receive(message)
             cursors.append(sink.cursor)
 
     line = make(run)
 
-    assert eventually(lambda: len(cursors) == 2)
-    assert [1000, 2000] == cursors
-    assert {"on", "new"} == set(line.published[-1].flags)
+    assert eventually(lambda: len(cursors) == 3)
+    assert [1000, 2000, 1000] == cursors
+    assert [{"on"}, {"on", "new"}, {"on"}] == [set(each.flags) for each in line.published]
+    assert 1 == line.published.told  # of the patch
 
 
 def test_what_is_known_is_not_published_again(make: Make, eventually: Eventually) -> None:

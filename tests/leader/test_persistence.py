@@ -4,7 +4,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -223,14 +223,14 @@ def test_no_room(
     """A disk that refuses is said once and tried again; what was there stays."""
     keeper = written(make)
     full = [True]
-    allocate = files.allocate
+    write_all = files.write_all
 
-    def refuse(fd: int, offset: int, size: int) -> None:
+    def refuse(fd: int, parts: Sequence[bytes | memoryview]) -> None:
         if full[0]:
             raise OSError(28, "No space left on device")
-        allocate(fd, offset, size)
+        write_all(fd, parts)
 
-    monkeypatch.setattr(files, "allocate", refuse)
+    monkeypatch.setattr(files, "write_all", refuse)
     keeper.kept.offer(Dataset.of([]))
     keeper.start()
     time.sleep(0.5)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fbshared.core.model import EMPTY, Dataset
+from fbshared.core.model import EMPTY
 from fbshared.core.wire import PING, data_sync, latest_url, parse
 from fbshared.leader.connection import Ended
 from fbshared.leader.polling import FAILURES, POLLS, POLLS_NO_MORE, Poll, Ways
@@ -19,6 +19,7 @@ from fbshared.leader.sync import Sync
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, Transport, birth
 from fbshared.testing import FeatBitServer, flag
+from tests.leader.publications import Publications
 
 Eventually = Callable[..., bool]
 CURSOR = 1_700_000_002_000  # of the server's data
@@ -308,7 +309,7 @@ class Line:
 
     def __init__(self, server: FeatBitServer, halt: Wake, mode: Any, **more: Any) -> None:
         self.control = Control.over(bytearray(birth((1, 2), 3)))
-        self.published: list[Dataset] = []
+        self.published = Publications()
         self.halt = halt
         settings = SyncSettings(
             url=server.streaming_url,
@@ -320,7 +321,12 @@ class Line:
             **more,
         )
         self.sync = Sync(
-            settings, EMPTY, lambda data, _: self.published.append(data), self.control, lambda: True, synced=False
+            settings,
+            EMPTY,
+            lambda dataset, _, difference: self.published.add(dataset, difference),
+            self.control,
+            lambda: True,
+            synced=False,
         )
         self.thread = threading.Thread(target=self.sync.run, args=(halt,))
         self.thread.start()

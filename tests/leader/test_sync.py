@@ -18,7 +18,9 @@ from fbshared.leader.settings import ConnectionSettings, SyncSettings
 from fbshared.leader.sync import Sync
 from fbshared.leader.wake import Wake
 from fbshared.shm.control import Control, SyncError, SyncState, birth
+from fbshared.shm.packing import Difference
 from fbshared.testing import FeatBitServer, flag, segment_id
+from tests.leader.publications import Publications
 
 Eventually = Callable[..., bool]
 CURSOR = 1_700_000_002_000  # of the server's data
@@ -38,7 +40,7 @@ class Line:
         **changes: Any,
     ) -> None:
         self.halt, self.control = halt, control
-        self.published: list[Dataset] = []
+        self.published = Publications()
         self.failing = False
         self.holds = True
         settings = SyncSettings(
@@ -51,11 +53,11 @@ class Line:
         self.sync = Sync(settings, dataset, self._publish, control, lambda: self.holds, synced=synced)
         self._thread: threading.Thread | None = None
 
-    def _publish(self, dataset: Dataset, synced: bool) -> None:
+    def _publish(self, dataset: Dataset, synced: bool, difference: Difference | None) -> None:
         assert synced
         if self.failing:
             raise OSError(errno.ENOSPC, "no room")
-        self.published.append(dataset)
+        self.published.add(dataset, difference)
 
     def start(self) -> "Line":
         self._thread = threading.Thread(target=self.sync.run, args=(self.halt,))
@@ -140,6 +142,8 @@ def test_a_patch(server: FeatBitServer, make: Make, eventually: Eventually) -> N
     assert eventually(lambda: {"dark-mode", "new"} == line.flags)
     server.archive_flag("new")
     assert eventually(lambda: {"dark-mode"} == line.flags)
+
+    assert 2 == line.published.told  # how it differs, so that nobody has to look for that
 
     line.end()  # or each might be published before the next one is there
     for number in range(100):

@@ -86,8 +86,8 @@ def _part_of_a_batch() -> None:
 
 
 _ARMS: dict[str, Callable[[], None]] = {
-    "before the new file is allocated": lambda: _inside(files, "replace", lambda: _before(files, "allocate")),
-    "when the new file is allocated": lambda: _inside(files, "replace", lambda: _after(files, "allocate")),
+    "before the new file is made": lambda: _inside(files, "replace", lambda: _before(files, "temporary")),
+    "when the new file is made": lambda: _inside(files, "replace", lambda: _after(files, "temporary")),
     "when half of the new file is written": lambda: _inside(files, "replace", _half_written),
     "before the new file gets its name": lambda: _before(os, "rename"),
     "when the new file has its name": lambda: _after(os, "rename"),

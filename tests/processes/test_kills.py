@@ -25,8 +25,8 @@ RATE = 1000  # evaluations a second and worker
 
 # See steps.py.
 PUBLISHING = (
-    "before the new file is allocated",
-    "when the new file is allocated",
+    "before the new file is made",
+    "when the new file is made",
     "when half of the new file is written",
     "before the new file gets its name",
     "when the new file has its name",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fbshared.core.model import EMPTY, FLAG, SEGMENT, Dataset, Item
 from fbshared.errors import CorruptError
 from fbshared.shm import packing
-from fbshared.shm.packing import Changes, pack
+from fbshared.shm.packing import Changes, Difference, Packed, Stamp, pack
 from fbshared.shm.snapshot import CHANGE, HEADER, Snapshot
 from tests.chain import IDENTITY, Chain
 
@@ -215,3 +215,19 @@ def test_packed_at_once() -> None:
     snapshot = Snapshot(b"".join(pack(many(3), 5, IDENTITY, 1, synced=True)), 5, IDENTITY)
 
     assert (None, set()) == (snapshot.changed_since(4), snapshot.changed_since(5))
+
+
+def test_a_difference_that_is_told() -> None:
+    """It is not looked for; what is the difference to something else is not believed."""
+    before = Dataset.of([item("a", 1), item("b", 1)])
+    between, _ = before.merge([item("a", 2)])
+    after, news = between.merge([item("b", 3)])
+    packed = Packed.of(before, 1)
+    stamp = Stamp(IDENTITY, 1, True)
+    found = packed.followed_by(after, 2)
+
+    told = packed.followed_by(after, 2, Difference(before, tuple(found.news)))
+    other = packed.followed_by(after, 2, Difference(between, news))
+
+    assert ["a", "b"] == sorted(each.key for each in found.news)
+    assert found.parts(stamp) == told.parts(stamp) == other.parts(stamp)

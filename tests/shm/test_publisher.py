@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from fbshared.core.model import EMPTY, FLAG, Dataset, Item
 from fbshared.shm import files, packing
 from fbshared.shm.control import RETIRED
+from fbshared.shm.journal import Journal
 from fbshared.shm.publisher import Publisher
 from fbshared.shm.region import Region, snapshot_name, word_of
 
@@ -53,12 +54,40 @@ def test_publishing(region: Region) -> None:
     assert control.published_at > 0
 
 
-def test_the_last_two_files_stay(region: Region) -> None:
-    """A reader of the word before finds its file; older ones take no room."""
+def test_the_last_two_files_stay(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of the word before finds its file; older ones take no room, and each is removed once."""
     publisher = Publisher(region, 1)
-    words = [publisher.publish(ONE, synced=True) for _ in range(4)]
+    removed: list[str] = []
+    remove = files.remove
 
-    assert {snapshot_name(word) for word in words[2:]} == set(region.names("snapshot."))
+    def noted(path: str) -> None:
+        removed.append(os.path.basename(path))
+        remove(path)
+
+    monkeypatch.setattr(files, "remove", noted)
+    words = [publisher.publish(ONE, synced=True) for _ in range(5)]
+
+    assert {snapshot_name(word) for word in words[3:]} == set(region.names("snapshot."))
+    assert [snapshot_name(word) for word in words[:3]] == removed
+
+
+def test_a_publication_that_was_broken_off(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens between its file and its word, the file takes no room for long."""
+    publisher = Publisher(region, 1)
+    dataset = many()
+    publisher.publish(dataset, synced=True)
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "write", fails)
+        for version in (2000, 2001):
+            with pytest.raises(MemoryError):
+                publisher.publish(patch(dataset, version), synced=True)
+    words = [publisher.publish(ONE, synced=True) for _ in range(2)]
+
+    assert {snapshot_name(word) for word in words} == set(region.names("snapshot."))
 
 
 def test_a_larger_word_is_never_touched(region: Region) -> None:
@@ -98,6 +127,18 @@ def test_a_leader_that_is_superseded_while_it_writes(region: Region, monkeypatch
     assert [snapshot_name(word)] == region.names("snapshot.")
 
 
+def test_what_a_superseded_leader_leaves(region: Region) -> None:
+    """A file that comes when the next leader has published already takes no room for long."""
+    Publisher(region, 1).publish(ONE, synced=True)
+    leader = Publisher(region, 2)
+    words = [leader.publish(each, synced=True) for each in (ONE, TWO)]
+    files.replace(region.path, snapshot_name(1 << 40 | 7), [b"late"])
+    files.replace(region.path, snapshot_name(3 << 40 | 1), [b"newer"])
+
+    assert leader.heal()
+    assert {snapshot_name(each) for each in (*words, 3 << 40 | 1)} == set(region.names("snapshot."))
+
+
 def test_a_retired_region_stays_retired(region: Region) -> None:
     """Nobody is led back into a region that was given up."""
     publisher = Publisher(region, 1)
@@ -118,7 +159,7 @@ def test_no_room(region: Region, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOSPC, "no room")
 
     with monkeypatch.context() as patched:
-        patched.setattr(files, "allocate", full)
+        patched.setattr(files, "write_all", full)
         with pytest.raises(OSError, match="no room"):
             publisher.publish(TWO, synced=True)
 
@@ -174,7 +215,7 @@ def test_the_region_holds_two_bases_at_most(region: Region, monkeypatch: pytest.
     assert len(bases) > 3
 
 
-@pytest.mark.parametrize("how", ["damaged", "damaged before", "removed", "again"])
+@pytest.mark.parametrize("how", ["damaged", "damaged before", "removed", "removed just now", "again"])
 def test_a_base_that_is_not_to_be_built_on(region: Region, how: str) -> None:
     """After a report, about the newest snapshot or an earlier one on the same base, without the file, and whenever
     the same is published again, all bytes come from the leader."""
@@ -184,7 +225,7 @@ def test_a_base_that_is_not_to_be_built_on(region: Region, how: str) -> None:
     dataset = patch(dataset, 1500)
     second = publisher.publish(dataset, synced=True)
     path = region.join(snapshot_name(first))
-    if how == "removed":
+    if how.startswith("removed"):
         os.unlink(path)
     else:
         with open(path, "r+b") as file:
@@ -192,8 +233,9 @@ def test_a_base_that_is_not_to_be_built_on(region: Region, how: str) -> None:
             file.write(b"damage")
     if how.startswith("damaged"):
         region.control.damaged = second if how == "damaged" else first
+    if how != "removed just now":
+        assert publisher.heal() is (how == "again")
     if how != "again":
-        assert not publisher.heal()
         dataset = patch(dataset, 2000)
     snapshot = region.snapshot(publisher.publish(dataset, synced=True))
 
