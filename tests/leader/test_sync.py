@@ -13,6 +13,7 @@ import pytest
 
 from fbshared.core.model import EMPTY, Dataset
 from fbshared.core.wire import parse
+from fbshared.leader.connection import Connection
 from fbshared.leader.delays import delays
 from fbshared.leader.settings import ConnectionSettings, SyncSettings
 from fbshared.leader.sync import Sync
@@ -37,6 +38,7 @@ class Line:
         dataset: Dataset = EMPTY,
         *,
         synced: bool = False,
+        behind: bool = False,
         **changes: Any,
     ) -> None:
         self.halt, self.control = halt, control
@@ -50,7 +52,7 @@ class Line:
             first_retry=0.05,
         )
         settings = replace(settings, **changes)
-        self.sync = Sync(settings, dataset, self._publish, control, lambda: self.holds, synced=synced)
+        self.sync = Sync(settings, dataset, self._publish, control, lambda: self.holds, synced=synced, behind=behind)
         self._thread: threading.Thread | None = None
 
     def _publish(self, dataset: Dataset, synced: bool, difference: Difference | None) -> None:
@@ -166,6 +168,28 @@ def test_a_patch_before_the_full(server: FeatBitServer, make: Make, eventually: 
     server.send_raw(early)
 
     assert eventually(lambda: {"dark-mode", "pushed"} == line.flags)
+
+
+def test_who_is_behind_waits_for_an_answer(
+    server: FeatBitServer, make: Make, monkeypatch: pytest.MonkeyPatch, eventually: Eventually
+) -> None:
+    """There is something to publish, and nothing that could be done before FeatBit says something."""
+    waits: list[float] = []
+    ready = Connection.ready
+
+    def noted(self: Connection, wake: Wake, timeout: float) -> bool:
+        waits.append(timeout)
+        return ready(self, wake, timeout)
+
+    monkeypatch.setattr(Connection, "ready", noted)
+    server.mute_data_sync()
+    line = make(known(server), synced=True, behind=True)
+    line.sync.republish()
+    line.start()
+
+    assert eventually(lambda: len(waits) >= 2)
+    assert min(waits) > 0.5
+    assert [] == line.published
 
 
 def test_it_resumes_behind_the_cursor(server: FeatBitServer, make: Make, eventually: Eventually) -> None:
