@@ -132,7 +132,7 @@ class Reader:
                 return self.view
             if word in (0, self._rejected) or (word <= view.word and view.identity == self.region.identity):
                 return view
-            if time.monotonic() < self._again_at:
+            if self._again_at and time.monotonic() < self._again_at:
                 return view
             region = self.region
             try:

@@ -45,6 +45,9 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
     if not isinstance(rule, dict) or (raw := elements(rule.get("variations"))) is None:
         return _failing
     counts = bool(rule.get("includedInExpt"))
+    if len(raw) == 1 and not counts and not variations.experiment_includes_all and _is_whole(raw[0]):
+        # What most rules are, without the steps below: all users get one variation, and nobody is counted.
+        return variations.outcome(raw[0].get("id", MISSING), reason, False) or _failing
     ranges: list[Range] = []
     for entry in raw:
         ranges.append(_range(entry, variations, reason, counts))
@@ -59,6 +62,10 @@ def _choice(rule: object, variations: Variations, reason: str, *, last: bool) ->
     if not ranges:
         return lambda key, user: None
     return _by_place(variations.flag_key, rule.get("dispatchKey"), ranges)
+
+
+def _is_whole(entry: object) -> bool:
+    return isinstance(entry, dict) and entry.get("rollout") == [0, 1]
 
 
 def _range(entry: object, variations: Variations, reason: str, counts: bool) -> Range:

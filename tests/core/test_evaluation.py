@@ -72,6 +72,15 @@ def test_targets_in_experiments(compiled: Callable[..., CompiledFlag], expected:
     assert expected == msgpack.unpackb(outcome.event.packed[1:])[-1]
 
 
+@pytest.mark.parametrize("expected", [True, False])
+def test_rules_in_experiments(compiled: Callable[..., CompiledFlag], expected: bool) -> None:
+    """An experiment that includes everybody counts whom a rule, or the default rule, gives what it gives to all."""
+    flag = compiled(exptIncludeAllTargets=expected, rules=[rule("B", YES)])
+
+    for user in (USER, {}):
+        assert msgpack.unpackb(flag.evaluate("u1", user).event.packed[1:])[-1] is expected
+
+
 def test_odd_target_keys(compiled: Callable[..., CompiledFlag]) -> None:
     """What can be no key is passed over."""
     flag = compiled(targetUsers=[{"keyIds": [[], {}, None, 5, "u1"], "variationId": "B"}])
