@@ -32,7 +32,6 @@ _KEPT = (
     ),
     ("id", "included", "excluded", "rules"),
 )
-_KEPT_OF_RULE = ("conditions", "variations", "dispatchKey", "includedInExpt")
 
 _ISO = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,9}))?)?(?:[Zz]|([+-])(\d\d):?(\d\d))?",
@@ -110,11 +109,9 @@ def parse_item(kind: int, raw: object) -> Item:
     if raw.get("isArchived"):
         return Item(kind, key, version, True, b"")
     reduced = {name: raw[name] for name in _KEPT[kind] if name in raw}
-    if kind == FLAG and isinstance(reduced.get("variations"), list):
-        reduced["variations"] = [_without_name(variation) for variation in reduced["variations"]]
     try:
-        if kind == FLAG and isinstance(reduced.get("rules"), list):
-            reduced["rules"] = [_reduced_rule(rule) for rule in reduced["rules"]]
+        if kind == FLAG:
+            _reduce(reduced)
         blob = pack_part(reduced)
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise MessageError("too deep or too large") from error
@@ -174,21 +171,35 @@ def version_of(updated_at: object) -> int:
     return max(0, seconds * 1000 + int((fraction or "")[:3].ljust(3, "0")))
 
 
+def _reduce(flag: dict[str, Any]) -> None:
+    """Keep what evaluation needs of the parts of a flag."""
+    variations, rules = flag.get("variations"), flag.get("rules")
+    if isinstance(variations, list):
+        flag["variations"] = [_with(variation, "id", "value") for variation in variations]
+    if isinstance(rules, list):
+        flag["rules"] = [_reduced_rule(rule) for rule in rules]
+    if "fallthrough" in flag:
+        flag["fallthrough"] = _reduced_rule(flag["fallthrough"])
+
+
 def _reduced_rule(rule: object) -> object:
-    """What evaluation needs of a flag's rule. Its conditions are packed by themselves: who compiled the same bytes
-    before, for the flag's former version, neither unpacks nor compiles them."""
+    """What evaluation needs of a flag's rule, without what means the same when it is missing. Its conditions are packed
+    by themselves: who compiled the same bytes before, for the flag's former version, neither unpacks nor compiles
+    them."""
     if not isinstance(rule, dict):
         return rule
-    reduced = {name: rule[name] for name in _KEPT_OF_RULE if name in rule}
+    reduced = {name: rule[name] for name in ("conditions", "variations") if name in rule}
+    reduced |= {name: rule[name] for name in ("dispatchKey", "includedInExpt") if rule.get(name)}
     if isinstance(reduced.get("conditions"), list):
         reduced["conditions"] = pack_part(reduced["conditions"])
+    if isinstance(reduced.get("variations"), list) and "includedInExpt" not in reduced:
+        reduced["variations"] = [_with(entry, "id", "rollout") for entry in reduced["variations"]]
     return reduced
 
 
-def _without_name(variation: object) -> object:
-    if isinstance(variation, dict):
-        return {name: variation[name] for name in ("id", "value") if name in variation}
-    return variation
+def _with(raw: object, *names: str) -> object:
+    """An object with these members alone; whatever else it is, as it is."""
+    return {name: raw[name] for name in names if name in raw} if isinstance(raw, dict) else raw
 
 
 def _encodable(text: str) -> bool:

@@ -67,10 +67,11 @@ def test_a_flag_is_reduced() -> None:
         "tags": ["x"],
         "variations": [{"id": "A", "name": "long", "value": "1", "more": 5}, {"id": "B"}, None],
         "rules": [
-            {"id": "1", "conditions": None, "name": "r", "variations": [{"id": "A"}], "dispatchKey": "k"},
-            {"conditions": [{"op": "IsTrue"}], "includedInExpt": False},
+            {"id": "1", "conditions": None, "name": "r", "variations": [{"id": "A", "exptRollout": 1}, 7]},
+            {"conditions": [{"op": "IsTrue"}], "includedInExpt": False, "dispatchKey": "k"},
             None,
         ],
+        "fallthrough": {"dispatchKey": None, "includedInExpt": 1, "variations": [{"id": "B", "exptRollout": 1}]},
         "updatedAt": "1970-01-01T00:00:01Z",
     }
     item = parse_item(FLAG, raw)
@@ -81,10 +82,11 @@ def test_a_flag_is_reduced() -> None:
         "name": None,
         "variations": [{"id": "A", "value": "1"}, {"id": "B"}, None],
         "rules": [
-            {"conditions": None, "variations": [{"id": "A"}], "dispatchKey": "k"},
-            {"conditions": msgpack.packb([{"op": "IsTrue"}]), "includedInExpt": False},
+            {"conditions": None, "variations": [{"id": "A"}, 7]},
+            {"conditions": msgpack.packb([{"op": "IsTrue"}]), "dispatchKey": "k"},
             None,
         ],
+        "fallthrough": {"includedInExpt": 1, "variations": [{"id": "B", "exptRollout": 1}]},
     } == unpack(item.blob)
 
 
