@@ -1,8 +1,8 @@
 """Packing: the bytes of one snapshot after the other, of which each differs little from the one before.
 
 After a patch only a delta is made, which has all that is new since its base; of its index only those buckets are made
-anew in which something changed. When it has grown to an eighth of its base, and 64 KiB, everything is packed into the
-next base.
+anew in which something changed. What was replaced stays in it until that is most of it. When it has grown to an eighth
+of its base, and 64 KiB, everything is packed into the next base.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from operator import is_not
 from typing import NamedTuple
 from zlib import crc32
 
-from fbshared.core.model import Dataset, Item
+from fbshared.core.model import FLAG, Dataset, Item
 from fbshared.shm.control import LAYOUT
 from fbshared.shm.snapshot import BUCKET, CHANGE, ENTRY, HEADER, MAGIC, SYNCED, index_entry
 
@@ -24,6 +24,7 @@ _PER_BUCKET = 4
 _MOST_TOLD = 64  # changes that a snapshot tells of
 _SHARE = 8  # a delta is one part of so many of its base at most
 _LEAST_ROOM = 1 << 16  # bytes of blobs that any delta may have
+_LEAST_WASTE = 1 << 12  # bytes of replaced blobs that any delta may have
 _FEWEST_BUCKETS = 16
 
 
@@ -65,7 +66,19 @@ class Packed:
         news: what a delta has that the snapshot before it does not have.
     """
 
-    __slots__ = ("_blobs", "_buckets", "_changes", "_dataset", "_entries", "_room", "_size", "base", "news", "word")
+    __slots__ = (
+        "_blobs",
+        "_buckets",
+        "_changes",
+        "_dataset",
+        "_entries",
+        "_room",
+        "_size",
+        "_waste",
+        "base",
+        "news",
+        "word",
+    )
 
     def __init__(self, dataset: Dataset, word: int, changes: Changes, *, base: int, buckets: int, room: int) -> None:
         self.word = word
@@ -77,6 +90,7 @@ class Packed:
         self._buckets = [_bucket(number, b"") for number in range(buckets)]
         self._blobs: list[bytes] = []
         self._size = 0  # of all blobs
+        self._waste = 0  # of those among them that no entry refers to
         self._entries: dict[tuple[int, str], bytes] = {}  # of a delta's items
 
     @classmethod
@@ -103,7 +117,7 @@ class Packed:
         if news is None or not 0 < len(news) <= _MOST_TOLD:
             return Packed.of(dataset, word)
         changes = self._changes.and_then(news, word)
-        made = self._delta(dataset, word, changes)
+        made = self._delta(dataset, word, changes, news)
         made.news = news
         for item in news:
             made._put(item)
@@ -116,15 +130,22 @@ class Packed:
             self._blobs, self._buckets = [], []
         return parts
 
-    def _delta(self, dataset: Dataset, word: int, changes: Changes) -> Packed:
-        """What is new so far, on top of the same base or of this, which stands alone."""
+    def _delta(self, dataset: Dataset, word: int, changes: Changes, news: Sequence[Item]) -> Packed:
+        """What is new so far, on top of the same base or of this, which stands alone; the news are still to be put."""
         if not self.base:
             buckets = max(_buckets_for(_count(dataset) // _SHARE), _FEWEST_BUCKETS)
             room = max(self._size // _SHARE, _LEAST_ROOM)
             return Packed(dataset, word, changes, base=self.word, buckets=buckets, room=room)
+        if self._waste > max(self._size // 2, _LEAST_WASTE):
+            made = Packed(dataset, word, changes, base=self.base, buckets=len(self._buckets), room=self._room)
+            replaced = {(item.kind, item.key) for item in news}
+            for kind, key in self._entries:
+                if (kind, key) not in replaced:
+                    made._put((dataset.flags if kind == FLAG else dataset.segments)[key])
+            return made
         made = Packed(dataset, word, changes, base=self.base, buckets=0, room=self._room)
         made._buckets, made._blobs = self._buckets.copy(), self._blobs.copy()
-        made._entries, made._size = self._entries.copy(), self._size
+        made._entries, made._size, made._waste = self._entries.copy(), self._size, self._waste
         return made
 
     def _add(self, item: Item) -> tuple[int, bytes]:
@@ -140,6 +161,8 @@ class Packed:
         hashed, entry = self._add(item)
         number = hashed & (len(self._buckets) - 1)
         former = self._entries.get((item.kind, item.key))
+        if former is not None:
+            self._waste += sum(ENTRY.unpack(former)[4:6])  # the lengths of its key and of its blob
         body = self._buckets[number][BUCKET.size :]
         entries = (body[at : at + ENTRY.size] for at in range(0, len(body), ENTRY.size))
         self._buckets[number] = _bucket(number, b"".join((*(each for each in entries if each != former), entry)))
