@@ -14,11 +14,10 @@ from fbshared.core.evaluation import CompiledFlag, CompiledSegment, Compiler
 from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.journal import News, Recent
-from fbshared.shm.snapshot import BaseCorruptError, Entry, Snapshot
+from fbshared.shm.snapshot import BaseCorruptError, Entry, Snapshot, Stamp
 
 __all__ = ["Damaged", "Turn", "View", "sound"]
 
-Stamp = tuple[int, int, int] | None  # None: the snapshot has no such item, or only its tombstone
 
 MOST_ABSENT = 1000  # unknown keys that are remembered; they may come from outside
 
@@ -33,10 +32,10 @@ Used = CompiledFlag | Damaged | None  # None: there is no such flag
 
 
 class _Kept(NamedTuple):
-    """A compiled thing, and the stamps of everything it was made from."""
+    """A compiled thing, and the stamps of everything it was made from; None is that of no item, or of a tombstone."""
 
-    stamp: Stamp
-    segments: Mapping[str, Stamp]
+    stamp: Stamp | None
+    segments: Mapping[str, Stamp | None]
     compiled: Any
 
 
@@ -213,7 +212,7 @@ class _Segments:
     def __init__(self, snapshot: Snapshot | Recent, pool: Pool) -> None:
         self._snapshot = snapshot
         self._pool = pool
-        self._stamps: dict[str, Stamp] = {}
+        self._stamps: dict[str, Stamp | None] = {}
 
     def raw(self, id_: str) -> Mapping[str, Any] | None:
         entry = self._living(id_)
@@ -232,10 +231,10 @@ class _Segments:
         segment: CompiledSegment = kept.compiled
         return segment
 
-    def unchanged(self, stamps: Mapping[str, Stamp]) -> bool:
+    def unchanged(self, stamps: Mapping[str, Stamp | None]) -> bool:
         return all(self.stamp(id_) == stamp for id_, stamp in stamps.items())
 
-    def stamp(self, id_: str) -> Stamp:
+    def stamp(self, id_: str) -> Stamp | None:
         if id_ not in self._stamps:
             entry = self._living(id_)
             self._stamps[id_] = None if entry is None else entry.stamp
@@ -291,7 +290,7 @@ class _Loader:
                 known[id_] = _Kept(self._segments.stamp(id_), self._stamps(segment.segments), segment)
         return flag
 
-    def _stamps(self, ids: Iterable[str]) -> dict[str, Stamp]:
+    def _stamps(self, ids: Iterable[str]) -> dict[str, Stamp | None]:
         return {id_: self._segments.stamp(id_) for id_ in ids}
 
 

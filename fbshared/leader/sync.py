@@ -78,8 +78,8 @@ class Sync:
         self._connection: Connection | Poll | None = None
         self._session: Session | None = None
         self._unpublished = False
-        self._published: Dataset | None = None
-        self._news: dict[tuple[int, str], Item] | None = {}  # since then; None where there is more to it
+        self._published: Dataset | None = None  # None where more is different since than the news
+        self._news: dict[tuple[int, str], Item] = {}
         self._publish_at = 0.0
         self._opened_at = math.inf
         self._retry_at = -math.inf
@@ -219,8 +219,8 @@ class Sync:
         """The dataset is what is known now; it has these items instead of former ones, or much is different."""
         self.dataset, self._unpublished = dataset, True
         if changed is None:
-            self._news = None
-        elif self._news is not None:
+            self._published = None
+        else:
             self._news |= {(item.kind, item.key): item for item in changed}
 
     def _longest_silence(self) -> float:
@@ -247,7 +247,7 @@ class Sync:
             self._well()
 
     def _difference(self) -> Difference | None:
-        if self._published is None or self._news is None:
+        if self._published is None:
             return None
         return Difference(self._published, tuple(self._news.values()))
 

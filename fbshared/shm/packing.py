@@ -112,8 +112,11 @@ class Packed:
         Args:
             difference: the dataset's to an earlier one; where that is not this snapshot's, it is looked for.
         """
-        known = difference is not None and difference.since is self._dataset
-        news = difference.items if difference is not None and known else _differences(self._dataset, dataset)
+        news: Sequence[Item] | None
+        if difference is not None and difference.since is self._dataset:
+            news = difference.items
+        else:
+            news = _differences(self._dataset, dataset)
         if news is None or not 0 < len(news) <= _MOST_TOLD:
             return Packed.of(dataset, word)
         changes = self._changes.and_then(news, word)

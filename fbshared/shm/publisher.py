@@ -55,7 +55,8 @@ class Publisher:
         files.replace(self._region.path, snapshot_name(word), parts)
         if control.epoch > self._epoch:
             # Superseded while it wrote. The new leader may have begun with what was published before: a reader that
-            # adopts this would go back in time with the new leader's first snapshot. That one removes this file.
+            # adopts this would go back in time with the new leader's first snapshot. That one or its
+            # housekeeping removes this file.
             return self.word
         if packed.news:
             self._region.journal.write(word, self.word, packed.base, packed.news)
