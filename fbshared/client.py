@@ -11,10 +11,10 @@ from typing import Any
 
 from fbshared.asynchronous import AsyncLife
 from fbshared.config import Config, require_config
+from fbshared.core.addresses import environment_id
 from fbshared.core.events import IDENTIFY_TAIL, metrics_tail
 from fbshared.core.prepared import read_of
 from fbshared.core.users import key_of
-from fbshared.core.wire import environment_id
 from fbshared.errors import ConfigError
 from fbshared.evaluations import Evaluations, is_text
 from fbshared.flag_change_notification import FlagTracker
@@ -78,9 +78,9 @@ class FBClient(Evaluations, AsyncLife, OfflineLife):
         try:
             named = [(name, value) for name, value in metrics.items() if is_text(name)]
             tail = metrics_tail(named)
-            if tail == _NO_METRICS or len(named) < len(metrics):
+            if tail.packed == _NO_METRICS or len(named) < len(metrics):
                 log.warning("a metric needs a name and a finite number; it is left out")
-            if tail != _NO_METRICS and key_of(read_of(user)) is not None:
+            if tail.packed != _NO_METRICS and key_of(read_of(user)) is not None:
                 self._put(user, tail)
         except Exception as error:
             self._failed(error)
@@ -204,4 +204,4 @@ class FBClient(Evaluations, AsyncLife, OfflineLife):
             pause = min(pause * 1.5, 0.02)
 
 
-_NO_METRICS = metrics_tail(())
+_NO_METRICS = metrics_tail(()).packed

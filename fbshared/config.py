@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from fbshared.checks import masked, refuse_parts, require_headers, require_socks, require_source, tell_once
-from fbshared.core.wire import insight_url
+from fbshared.core.addresses import insight_url
 from fbshared.environ import in_variables, parts_of, read_environ
 from fbshared.errors import ConfigError, RegionError
 from fbshared.sources import DataSource
@@ -68,7 +68,7 @@ def _login(name: str, value: object) -> None:
         raise ConfigError(f"{name} must be a pair of user and password")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WebSocketConfig:
     """What is special about the leader's websocket. What is not said here is as in ``HTTPConfig``.
 
@@ -107,7 +107,7 @@ class WebSocketConfig:
         return masked(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HTTPConfig:
     """How the leader reaches FeatBit: to deliver events, to poll, and for its websocket too.
 
@@ -144,7 +144,7 @@ class HTTPConfig:
         return masked(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Config:
     """What a client needs to know. Equal configurations in several processes share one region.
 

@@ -10,9 +10,8 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fbshared.gates import torn
 from fbshared.reader import Reader
@@ -39,8 +38,7 @@ _TURN_PAUSE = 0.001
 _TORN = "it was forked in the middle of an import"
 
 
-@dataclass(frozen=True, slots=True)
-class MemberSettings:
+class MemberSettings(NamedTuple):
     """What makes a member: where its region is, and how it would lead; ``duty`` is None for a follower.
 
     ``shown`` stands for all of that in the member's rings, for others to compare (see ``shm.ring``).

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING
 
 from fbshared.core.evaluation import CompiledFlag
 from fbshared.core.model import Dataset
-from fbshared.core.wire import parse
 from fbshared.errors import CorruptError, MessageError
 from fbshared.shm.control import PUBLICATION, Control, SyncState, birth
-from fbshared.shm.packing import pack
 from fbshared.shm.region import now_ms
 from fbshared.shm.snapshot import Snapshot
 from fbshared.view import Damaged, View, sound
@@ -48,6 +46,8 @@ class OfflineMember:
 
     def load_bootstrap(self, text: object) -> bool:
         """Evaluate from this data-sync message; False, and nothing has changed, where it is not understood."""
+        from fbshared.core.wire import parse  # only who is offline reads what FeatBit says in a process of its own
+
         try:
             if not isinstance(text, (str, bytes)):
                 raise MessageError("not a text")
@@ -95,6 +95,8 @@ class OfflineMember:
         """There is nothing to leave."""
 
     def _publish(self, dataset: Dataset, *, broken: int) -> None:
+        from fbshared.shm.packing import pack
+
         control = self.region.control
         word = self.view.word + 1
         content = b"".join(pack(dataset, word, control.identity, now_ms(), synced=True))

@@ -28,7 +28,6 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 from fbshared.core.hashes import blake2b
-from fbshared.core.wire import parse_bootstrap
 from fbshared.errors import ConfigError, MessageError
 
 __all__ = ["DataSource", "FileDataSource", "FileWatch", "Sink", "Stop"]
@@ -165,6 +164,8 @@ class FileDataSource:
 
     def _look(self, watch: FileWatch, sink: Sink, trouble: str) -> str:
         """What is wrong with the file; empty when nothing is."""
+        from fbshared.core.wire import parse_bootstrap  # the leader has it; nobody else needs it
+
         try:
             content = watch.changed()
             if content is not None:

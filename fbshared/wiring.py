@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 
 from fbshared import network
 from fbshared.config import Config
+from fbshared.core.addresses import insight_url, latest_url
 from fbshared.core.hashes import blake2b
-from fbshared.core.wire import insight_url, latest_url
 from fbshared.errors import RegionError
 from fbshared.member import Member, MemberSettings
 from fbshared.shm import files

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
-from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, Item
 from fbshared.shm.packing import Packed, Stamp
 from fbshared.shm.snapshot import Snapshot
 
@@ -67,7 +67,7 @@ class Chain:
     def patch(self, *flags: Any, segments: Iterable[Any] = ()) -> bytes:
         """Publish what follows from a patch of these raw items, newer than all before; the bytes of that."""
         news = [*_items(FLAG, flags), *_items(SEGMENT, segments)]
-        self.follow(self.dataset.merge(replace(item, version=item.version + self.word) for item in news)[0])
+        self.follow(self.dataset.merge(item._replace(version=item.version + self.word) for item in news)[0])
         return self.content
 
     def _write(self) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from fbshared import changes
 from fbshared.changes import Fingerprint, Fingerprints, Named
-from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, Item
 from fbshared.errors import CorruptError
 from fbshared.shm.packing import pack
 from fbshared.shm.snapshot import Snapshot

@@ -12,7 +12,7 @@ import pytest
 
 from fbshared import Config, ConfigError, FileDataSource, HTTPConfig, RegionError, WebSocketConfig, checks
 from fbshared.config import default_root, require_config
-from fbshared.core.wire import insight_url
+from fbshared.core.addresses import insight_url
 from fbshared.wiring import duty_settings, member_settings
 
 SECRET = "a-secret-of-an-environment"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fbshared import Config, FBClient, FlagChangedListener, FlagChangedNotice, flag_change_notification
-from fbshared.core.model import FLAG, Dataset, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, Dataset
 from fbshared.errors import CorruptError
 from fbshared.flag_change_notification import FLAG_CHANGE_NOTICE_TYPE, FlagTracker, FlagValueMaybeChangedListener
 from fbshared.interfaces import Notice

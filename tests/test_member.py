@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +14,8 @@ import pytest
 
 from fbshared import member as member_module
 from fbshared.core.events import IDENTIFY_TAIL
-from fbshared.core.model import FLAG, Dataset, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, Dataset
 from fbshared.member import Member, MemberSettings
 from fbshared.members import join, own_rings
 from fbshared.shm.control import RETIRED
@@ -75,7 +75,7 @@ def test_where_no_thread_runs(
     uwsgi = ModuleType("uwsgi")
     vars(uwsgi).update(has_threads=0, worker_id=lambda: 0, mule_id=lambda: 0)
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    member.settings = replace(settings, duty=lambda: pytest.fail("it must not stand for the lead"))
+    member.settings = settings._replace(duty=lambda: pytest.fail("it must not stand for the lead"))
     member.run()
     member.run()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fbshared.core.model import FLAG, SEGMENT, Dataset, Item, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset, Item
 from fbshared.reader import Reader
 from fbshared.shm.control import PUBLICATION, RETIRED, Control
 from fbshared.shm.journal import JOURNAL_SIZE

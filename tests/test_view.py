@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag
-from fbshared.core.model import FLAG, SEGMENT, Dataset, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, Dataset
 from fbshared.errors import CorruptError
 from fbshared.shm.packing import pack
 from fbshared.shm.snapshot import Snapshot, key_hash

@@ -21,7 +21,8 @@ import fbshared
 from fbshared import client, common_types, config
 from fbshared.core import evaluation
 from fbshared.core.evaluation import Compiler, Outcome
-from fbshared.core.model import FLAG, SEGMENT, parse_item, unpack
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.core.users import key_of
 from fbshared.testing.data import bootstrap, condition, flag, in_segment, rule, segment, segment_id, split
 

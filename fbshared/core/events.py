@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
@@ -32,15 +31,14 @@ _ARRAY_OF_THREE = b"\x93"
 _TIME = 8  # bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Tail:
     """What an event says besides the user and the time, packed; and the CRC-32 of that."""
 
-    packed: bytes
-    check: int = field(init=False)
+    __slots__ = ("check", "packed")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "check", crc32(self.packed))
+    def __init__(self, packed: bytes) -> None:
+        self.packed = packed
+        self.check = crc32(packed)
 
 
 def make_pack() -> Callable[[object], bytes]:

@@ -8,9 +8,9 @@ import random
 import time
 from collections.abc import Callable, Iterable
 
+from fbshared.core.addresses import streaming_url, token
 from fbshared.core.model import Dataset, Item
 from fbshared.core.session import Session, SessionOver
-from fbshared.core.wire import streaming_url, token
 from fbshared.leader.connection import Connection, Ended
 from fbshared.leader.delays import LENGTHENED, delays
 from fbshared.leader.polling import Poll, Ways

@@ -13,7 +13,8 @@ from pathlib import Path
 from time import perf_counter_ns
 
 from fbshared import Config, FBClient
-from fbshared.core.model import FLAG, Dataset, parse_item
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, Dataset
 from fbshared.core.wire import parse
 from fbshared.shm import files
 from fbshared.shm.publisher import Publisher

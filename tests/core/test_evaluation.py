@@ -8,7 +8,8 @@ import msgpack
 import pytest
 
 from fbshared.core.evaluation import CompiledFlag, Compiler, Outcome
-from fbshared.core.model import FLAG, parse_item, unpack
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, unpack
 from fbshared.errors import EvaluationError, MessageError
 
 Raw = dict[str, Any]

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from fbshared.core.evaluation import FALLTHROUGH, Compiler
 from fbshared.core.events import make_pack, pack_user, payload, record
-from fbshared.core.model import FLAG, SEGMENT, parse_item, unpack
+from fbshared.core.items import parse_item
+from fbshared.core.model import FLAG, SEGMENT, unpack
 from fbshared.core.prepared import read_of
 from fbshared.core.users import key_of, well_formed
 from fbshared.errors import EvaluationError

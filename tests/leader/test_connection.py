@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fbshared.core.wire import data_sync, streaming_url, token
+from fbshared.core.addresses import streaming_url, token
+from fbshared.core.wire import data_sync
 from fbshared.leader.connection import Connection, Ended
 from fbshared.leader.settings import ConnectionSettings
 from fbshared.leader.wake import Wake

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fbshared.core import events
-from fbshared.core.wire import insight_url
+from fbshared.core.addresses import insight_url
 from fbshared.leader.delivery import BATCH, Delivery
 from fbshared.leader.rings import Rings
 from fbshared.leader.settings import DeliverySettings

@@ -15,8 +15,8 @@ import pytest
 
 from fbshared import gates
 from fbshared.core import events
+from fbshared.core.addresses import insight_url
 from fbshared.core.model import FLAG, Dataset
-from fbshared.core.wire import insight_url
 from fbshared.leader import leadership as leadership_module
 from fbshared.leader import libraries
 from fbshared.leader.duty import Duty

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from fbshared.core import events
-from fbshared.core.wire import insight_url
+from fbshared.core.addresses import insight_url
 from fbshared.leader.election import Election
 from fbshared.leader.leaving import deliver_what_is_left
 from fbshared.leader.settings import DeliverySettings

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from fbshared.core.addresses import latest_url
 from fbshared.core.model import EMPTY
-from fbshared.core.wire import PING, data_sync, latest_url, parse
+from fbshared.core.wire import PING, data_sync, parse
 from fbshared.leader.connection import Ended
 from fbshared.leader.polling import FAILURES, POLLS, POLLS_NO_MORE, Poll, Ways
 from fbshared.leader.settings import ConnectionSettings, PollSettings, SyncSettings

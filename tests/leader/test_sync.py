@@ -508,7 +508,7 @@ def test_the_time_of_the_last_full_is_shared(
 def test_a_copy_is_replaced(server: FeatBitServer, make: Make, control: Control, eventually: Eventually) -> None:
     """Data of another time is evaluated until the first full, which replaces it whole."""
     control.restored = 1
-    old = Dataset.of([replace(item, key="long-gone") for item in known(server).flags.values()])
+    old = Dataset.of([item._replace(key="long-gone") for item in known(server).flags.values()])
     line = make(old, synced=True)
     line.sync.republish()
     line.start()

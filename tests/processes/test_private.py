@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fbshared.core.wire import data_sync, streaming_url, token
+from fbshared.core.addresses import streaming_url, token
+from fbshared.core.wire import data_sync
 from fbshared.leader.connection import Connection, Ended
 from fbshared.leader.polling import Poll
 from fbshared.leader.settings import ConnectionSettings, PollSettings

@@ -24,7 +24,7 @@ from typing import Any
 import msgpack
 import websocket
 
-from fbshared.core.wire import streaming_url, token
+from fbshared.core.addresses import streaming_url, token
 from tests.benchmarks.crowd.worker import USER
 
 # Without these there is no mapped file, no message, no record, no thread and no log.
