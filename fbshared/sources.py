@@ -36,21 +36,23 @@ _SETTLED_NS = 2_000_000_000  # a file may change twice within one tick of its cl
 
 
 class Sink(Protocol):
-    """Takes what a source has; to be used in the thread that called ``run``.
+    """Takes what a source has; to be used in the thread that called ``run``: in another one, methods raise
+    ``RuntimeError``.
 
     Does nothing once the leadership is over, which ``Stop.is_set`` tells.
     """
 
     @property
     def cursor(self) -> int:
-        """The newest ``updatedAt`` that is known, in milliseconds; 0 before the first full."""
+        """The newest ``updatedAt`` that is known, in milliseconds; 0 before the first full, and where others may know
+        more than this process."""
 
     def receive(self, message: str | bytes) -> None:
         """Publish what a data-sync message of FeatBit's form says: a full replaces everything, a patch adds what is
         newer. An item that is not understood is left out, counted and logged.
 
         Raises:
-            MessageError: the message is not understood, or it is a patch and there was no full; nothing has changed.
+            MessageError: the message is not understood, or it is a patch while ``cursor`` is 0; nothing has changed.
         """
 
     def confirm(self) -> None:

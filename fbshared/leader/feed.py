@@ -7,6 +7,7 @@ import math
 import os
 import time
 import traceback
+from threading import get_ident
 
 from fbshared.core.model import EMPTY
 from fbshared.core.wire import parse
@@ -33,11 +34,13 @@ class Feed(Sync):
     origin = "its data source"
     _current = False  # whether the source stands by what it gave
     _over = False  # whether the source has said that nothing more will come
+    _thread = 0  # which runs the source
 
     def run(self, halt: Wake) -> None:
         """Run the source until ``halt`` is set or the lead is lost."""
         source = self._settings.source
         assert source is not None
+        self._thread = get_ident()
         stop = _Stop(self, halt)
         while not stop.is_set():
             if self._over or time.monotonic() < self._retry_at:
@@ -48,14 +51,15 @@ class Feed(Sync):
     @property
     def cursor(self) -> int:
         """The newest version that is known, in milliseconds; 0 before the first full."""
-        return self.dataset.cursor if self.synced else 0
+        return self.dataset.cursor if self._is_whole() else 0
 
     def receive(self, message: str | bytes) -> None:
         """Publish what a data-sync message says; ``MessageError`` where it is not understood."""
+        self._require_its_thread()
         parsed = parse(message)
         if parsed is None:
             raise MessageError("not a data-sync message")
-        if not parsed.full and not self.synced:
+        if not parsed.full and not self._is_whole():
             raise MessageError("a patch before the first full")
         if not self._holds():
             return
@@ -70,6 +74,7 @@ class Feed(Sync):
 
     def confirm(self) -> None:
         """Say that the data is current."""
+        self._require_its_thread()
         self._alive()
         if self.synced and self._holds():
             self._current = True
@@ -80,6 +85,7 @@ class Feed(Sync):
 
     def interrupted(self, reason: str) -> None:
         """Say that there is no newer data, and why."""
+        self._require_its_thread()
         self._alive()
         self._current = False
         self.failing_since = min(self.failing_since, time.monotonic())
@@ -87,8 +93,21 @@ class Feed(Sync):
             self._tell(("source", reason), "there is no newer data: %s; the former data stays in use", reason)
         self._show(SyncState.INTERRUPTED, SyncError.SOURCE)
 
+    def _is_whole(self) -> bool:
+        """Whether a patch makes it current. What is older than what others evaluate may lack more than is in one."""
+        return self.synced and not self.behind
+
+    def _in_its_thread(self) -> bool:
+        return get_ident() == self._thread
+
+    def _require_its_thread(self) -> None:
+        if not self._in_its_thread():
+            raise RuntimeError("a sink is used in the thread that called run, and in no other")
+
     def _stand_by(self) -> None:
         """While the source waits: its data is current, until it says something else."""
+        if not self._in_its_thread():
+            return  # a thread of the source's own waits: it says nothing about the one that has the sink
         if self._current:
             self.confirm()
         else:
@@ -96,7 +115,8 @@ class Feed(Sync):
             self._publish_if_due()
 
     def _alive(self) -> None:
-        self.healthy_until = time.monotonic() + STUCK_AFTER
+        if self._in_its_thread():
+            self.healthy_until = time.monotonic() + STUCK_AFTER
 
     def _run(self, source: DataSource, stop: _Stop) -> None:
         self._alive()

@@ -127,6 +127,55 @@ def test_data_that_is_older_than_what_all_have(make: Make, eventually: Eventuall
     assert eventually(lambda: line.published == [dataset] and line.state == WELL)
 
 
+def test_a_patch_on_what_is_older_than_what_all_have(make: Make, eventually: Eventually) -> None:
+    """It does not make that current: the source is asked for a full, and nobody goes back in time."""
+    dataset = Dataset.of([Item(FLAG, "old", 1, False, b"")])
+    patch = json.dumps(bootstrap([flag("new", updated_at=2000)])).replace('"full"', '"patch"')
+    cursors: list[int] = []
+
+    def hasty(sink: Sink, stop: Stop) -> None:
+        cursors.append(sink.cursor)
+        sink.receive(patch)
+
+    def thorough(sink: Sink, stop: Stop) -> None:
+        for message in (FULL, patch):
+            sink.receive(message)
+            cursors.append(sink.cursor)
+
+    line = make(hasty, thorough, dataset=dataset, synced=True, behind=True)
+    line.feed.republish()
+
+    assert eventually(lambda: line.state == WELL)
+    assert [0, 1000, 2000] == cursors
+    assert [{"on"}, {"on", "new"}] == [set(each.flags) for each in line.published]
+
+
+def test_a_sink_in_another_thread(make: Make, eventually: Eventually) -> None:
+    """Everything that it does is refused there, and waiting is nothing but that."""
+    raised: list[str] = []
+
+    def aside(sink: Sink, stop: Stop) -> None:
+        for act in (lambda: sink.receive(FULL), sink.confirm, lambda: sink.interrupted("no")):
+            try:
+                act()
+            except RuntimeError as error:
+                raised.append(str(error))
+        raised.append(str(stop.wait(0.01)))
+
+    def run(sink: Sink, stop: Stop) -> None:
+        sink.receive(FULL)
+        helper = threading.Thread(target=aside, args=(sink, stop))
+        helper.start()
+        helper.join(10)
+
+    line = make(run)
+
+    assert eventually(lambda: len(raised) == 4)
+    assert 1 == len(set(raised[:3]))
+    assert ("no other", "False") == (raised[0][-8:], raised[3])
+    assert (1, WELL) == (len(line.published), line.state)
+
+
 def test_a_source_that_raises(make: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture) -> None:
     """It is run again after a while; the log names what it was and where, without its text."""
 
@@ -220,10 +269,17 @@ def test_a_source_that_is_stuck(make: Make, monkeypatch: pytest.MonkeyPatch, eve
     monkeypatch.setattr(feed, "_LOOK", 0.01)
     hang, go_on = threading.Event(), threading.Event()
 
+    def wait_on(stop: Stop) -> None:
+        while not go_on.is_set() and not stop.is_set():
+            stop.wait(0.02)
+
     def run(sink: Sink, stop: Stop) -> None:
         while not hang.is_set():
             stop.wait(0.5)
+        helper = threading.Thread(target=wait_on, args=(stop,))
+        helper.start()  # whose waits say nothing about this thread
         go_on.wait(10)
+        helper.join(10)
 
     line = make(run)
     begun = line.feed.healthy_until
