@@ -101,7 +101,7 @@ class AllFlagStates:
     Getting a flag sends its evaluation event; making this and turning it into JSON do not.
 
     Attributes:
-        success: whether the flags could be evaluated.
+        success: whether these are the flags of one whole snapshot.
         reason: ``OK``, or why not.
     """
 

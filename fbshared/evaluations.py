@@ -111,7 +111,8 @@ class Evaluations(TypedVariations):
         return no_value(outcome, key, self._default(key, default))
 
     def get_all_latest_flag_variations(self, user: Mapping[str, Any]) -> AllFlagStates:
-        """Every flag for a user, from one snapshot. A flag that gives no value is left out.
+        """Every flag for a user, from one snapshot. A flag that gives no value is left out; where the snapshot cannot
+        be read, the result is no success, and has those flags that this process used before.
 
         No events are sent before ``get`` of the result is called. Never raises.
         """
@@ -126,7 +127,9 @@ class Evaluations(TypedVariations):
             elif user_key is None:
                 reason = USER_NOT_SPECIFIED
             else:
-                for key, flag in member.all_flags().items():
+                flags, whole = member.all_flags()
+                reason = "OK" if whole else ERROR
+                for key, flag in flags.items():
                     try:
                         outcomes[key] = flag.same or flag.evaluate(user_key, read)
                     except Exception as error:

@@ -80,9 +80,9 @@ class OfflineMember:
         view = self.view
         return view.flags[key] if key in view.flags else view.load(key)
 
-    def all_flags(self) -> dict[str, CompiledFlag]:
-        """Every flag, by key."""
-        return sound(self.view.all())
+    def all_flags(self) -> tuple[dict[str, CompiledFlag], bool]:
+        """Every flag, by key, and that these are all."""
+        return sound(self.view.all()), True
 
     def report(self, word: int, error: CorruptError | OSError) -> None:
         """Nothing in this process's own memory is damaged by others."""

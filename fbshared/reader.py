@@ -81,8 +81,9 @@ class Reader:
             return self._damaged(view.word, f"flag {key!r}") if isinstance(flag, Damaged) else flag
         return self._damaged(self.view.word, "the file is gone")
 
-    def all_flags(self) -> Mapping[str, CompiledFlag]:
-        """Every flag of one publication, by key, not to be changed; damaged ones are left out."""
+    def all_flags(self) -> tuple[Mapping[str, CompiledFlag], bool]:
+        """Every flag of one publication, by key, not to be changed; damaged ones are left out. And whether that is
+        so: where no publication can be read, there are those that were used before."""
         gone = -1
         for _ in range(_TRIES):
             view = self._after(gone)
@@ -98,9 +99,9 @@ class Reader:
             for key in damaged:
                 self._damaged(view.word, f"flag {key!r}")
             if not damaged:
-                return flags  # type: ignore[return-value]  # mypy does not know the comparison
-            return sound(flags)
-        return sound(self.view.flags)
+                return flags, True  # type: ignore[return-value]  # mypy does not know the comparison
+            return sound(flags), True
+        return sound(self.view.flags), False
 
     def report(self, word: int, error: CorruptError | OSError) -> None:
         """Say that a publication was not read: counted, logged once, and the leader publishes again."""

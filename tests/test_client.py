@@ -514,6 +514,22 @@ def test_all_flags_of_a_damaged_snapshot(client: FBClient, server: FeatBitServer
     assert eventually(lambda: ALL == set(client.get_all_latest_flag_variations(USER).keys()))
 
 
+def test_all_flags_when_no_snapshot_can_be_read(client: FBClient) -> None:
+    """It is no success, and has what was used before; with the next publication all is well."""
+    assert client.variation("on", USER) is True
+    region = client._member.region
+
+    def lost() -> bool:
+        for name in region.names("snapshot."):
+            Path(region.join(name)).unlink(missing_ok=True)
+        states = client.get_all_latest_flag_variations(USER)
+        return (states.success, states.reason, set(states.keys())) == (False, "error in evaluation", {"on"})
+
+    assert eventually(lost)
+    assert eventually(lambda: ALL == set(client.get_all_latest_flag_variations(USER).keys()))
+    assert client.get_all_latest_flag_variations(USER).success
+
+
 def test_a_publication_that_is_no_snapshot(client: FBClient, server: FeatBitServer) -> None:
     """What cannot be adopted leaves the former state, and the leader publishes again."""
     assert client.variation("on", USER) is True

@@ -120,7 +120,8 @@ def test_a_process_without_a_descriptor(reader: Reader, publisher: Publisher, ca
         for _ in range(3):
             assert (former, True) == (reader.refresh().word, value(reader.load("a")))
             assert isinstance(reader.load("b"), Damaged)
-            assert {"a"} == set(reader.all_flags())
+            flags, whole = reader.all_flags()
+            assert ({"a"}, False) == (set(flags), whole)
     assert (0, 0, True) == (control.damaged, control.items_broken, publisher.heal())
     assert 1 == len(caplog.records)
 
@@ -152,12 +153,13 @@ def test_a_file_that_goes_while_it_is_used(reader: Reader, publisher: Publisher)
     reader.refresh()
     os.unlink(reader.region.join(snapshot_name(word)))
     assert isinstance(reader.load("a"), Damaged)
-    assert {} == reader.all_flags()
+    assert ({}, False) == reader.all_flags()
     assert word == reader.region.control.damaged
     publisher.publish(data("a", "b"), synced=True)
 
     assert value(reader.load("b")) is True
-    assert {"a", "b"} == set(reader.all_flags())
+    flags, whole = reader.all_flags()
+    assert ({"a", "b"}, True) == (set(flags), whole)
 
 
 def test_a_patch_from_the_journal(reader: Reader, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -440,7 +442,7 @@ def test_a_new_flag_while_another_thread_refreshes(reader: Reader, publisher: Pu
         publisher.publish(both, synced=True)
     assert snapshot_name(former.word) not in reader.region.names("snapshot.")
     turn = reader._turns.pop()
-    found, every = reader.load("second"), reader.all_flags()
+    found, (every, _) = reader.load("second"), reader.all_flags()
     reader._turns.append(turn)
 
     assert value(found) is True

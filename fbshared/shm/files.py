@@ -203,15 +203,16 @@ def replace(directory: str, name: str, parts: Sequence[bytes | memoryview], *, d
     """
     path, fd = temporary(directory)
     try:
-        write_all(fd, parts)
-        if durable:
-            os.fsync(fd)
+        try:
+            write_all(fd, parts)
+            if durable:
+                os.fsync(fd)
+        finally:
+            os.close(fd)  # before it has its name: some file systems tell only here that there was no room
         os.rename(path, os.path.join(directory, name))
     except BaseException:
         remove(path)
         raise
-    finally:
-        os.close(fd)
     if durable:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -322,10 +323,11 @@ def is_lockable(fd: int) -> bool:
 
 
 def remove(path: str, directory: int | None = None) -> None:
-    """Remove a name if it is still there, in an open directory where one is given."""
+    """Remove a file if it is still there, in an open directory where one is given. A directory in its place stays:
+    nothing of ours is one."""
     try:
         os.unlink(path, dir_fd=directory)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         pass
 
 

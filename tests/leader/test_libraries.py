@@ -15,7 +15,8 @@ from fbshared.leader import libraries
 OF_A_LEADER = {"leadership", "sync", "feed", "connection", "polling", "delivery", "http", "persistence", "siblings"}
 HEAVY = {"requests", "urllib3", "websocket"}
 # What reads FeatBit's messages, and what publishes.
-OF_WRITING = {f"fbshared.{name}" for name in ("core.items", "core.session", "core.wire", "shm.packing", "shm.publisher")}
+WRITING = ("core.items", "core.session", "core.wire", "shm.packing", "shm.publisher")
+OF_WRITING = {f"fbshared.{name}" for name in WRITING}
 
 
 class Broken(importlib.abc.MetaPathFinder):

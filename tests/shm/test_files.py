@@ -156,6 +156,23 @@ def test_no_room_for_a_birth(full: str) -> None:
     assert b"a" * 40_000 == files.read_only_map(os.path.join(full, "a"))[:]
 
 
+def test_no_room_that_is_told_late(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network's file system may say only at the end that nothing was written: what was there stays."""
+    files.replace(directory, "a", [b"former"])
+    close = os.close
+
+    def full(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.ENOSPC, "no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", full)
+        with pytest.raises(OSError, match="space"):
+            files.replace(directory, "a", [b"latter"])
+    assert ["a"] == os.listdir(directory)
+    assert b"former" == files.read_only_map(os.path.join(directory, "a"))[:]
+
+
 def test_no_room_to_grow(full: str) -> None:
     """A file that cannot grow stays as it is, and grows when there is room."""
     file = files.create(full, "ring", 8192, b"head")

@@ -139,6 +139,22 @@ def test_what_a_superseded_leader_leaves(region: Region) -> None:
     assert {snapshot_name(each) for each in (*words, 3 << 40 | 1)} == set(region.names("snapshot."))
 
 
+def test_a_directory_in_the_place_of_a_file(region: Region) -> None:
+    """Whoever made it: publications go past it."""
+    for word in (2 << 40 | 7, 3 << 40 | 2):
+        os.mkdir(region.join(snapshot_name(word)))
+    publisher = Publisher(region, 3)
+    publisher.publish(ONE, synced=True)
+    with pytest.raises(IsADirectoryError):
+        publisher.publish(TWO, synced=True)
+    assert b"one" == published(region)
+
+    assert 3 << 40 | 3 == publisher.publish(TWO, synced=True)
+    assert b"two" == published(region)
+    publisher.publish(ONE, synced=True)
+    assert publisher.heal()
+
+
 def test_a_retired_region_stays_retired(region: Region) -> None:
     """Nobody is led back into a region that was given up."""
     publisher = Publisher(region, 1)
