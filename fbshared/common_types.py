@@ -101,7 +101,7 @@ class AllFlagStates:
     Getting a flag sends its evaluation event; making this and turning it into JSON do not.
 
     Attributes:
-        success: whether these are the flags of one whole snapshot.
+        success: whether a snapshot could be read; which of its flags give a value is another matter.
         reason: ``OK``, or why not.
     """
 

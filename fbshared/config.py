@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from fbshared.checks import masked, refuse_parts, require_headers, require_socks, require_source, tell_once
 from fbshared.core.addresses import insight_url
+from fbshared.environ import in_variables, parts_of, read_environ
 from fbshared.errors import ConfigError, RegionError
 from fbshared.sources import DataSource
 
@@ -280,8 +281,6 @@ class Config:
         Raises:
             ConfigError: a variable is refused, or one is missing; the message names it.
         """
-        from fbshared.environ import in_variables, parts_of, read_environ  # for who asks for it
-
         values, http, websocket = parts_of(read_environ(environ))
         try:
             values |= {"http": HTTPConfig(**http), "websocket": WebSocketConfig(**websocket)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from fbshared.core.evaluation import CompiledFlag
 from fbshared.core.model import Dataset
 from fbshared.errors import CorruptError, MessageError
+from fbshared.gates import importing
 from fbshared.shm.control import PUBLICATION, Control, SyncState, birth
 from fbshared.shm.region import now_ms
 from fbshared.shm.snapshot import Snapshot
@@ -36,6 +37,12 @@ class OfflineMember:
     leads = False
 
     def __init__(self) -> None:
+        # Who is online reads no messages outside of the leader. Not when they are needed first: that may be in a
+        # process that has no descriptor left.
+        with importing():
+            from fbshared.core.wire import parse
+            from fbshared.shm.packing import pack
+        self._parse, self._pack = parse, pack
         self.cell = (1,)  # never empty: a child needs no membership of its own
         self.region = _Memory()
         self.words = self.region.control.words
@@ -46,12 +53,10 @@ class OfflineMember:
 
     def load_bootstrap(self, text: object) -> bool:
         """Evaluate from this data-sync message; False, and nothing has changed, where it is not understood."""
-        from fbshared.core.wire import parse  # only who is offline reads what FeatBit says in a process of its own
-
         try:
             if not isinstance(text, (str, bytes)):
                 raise MessageError("not a text")
-            message = parse(text)
+            message = self._parse(text)
             if message is None:
                 raise MessageError("not a data-sync message")
         except MessageError as error:
@@ -95,11 +100,9 @@ class OfflineMember:
         """There is nothing to leave."""
 
     def _publish(self, dataset: Dataset, *, broken: int) -> None:
-        from fbshared.shm.packing import pack
-
         control = self.region.control
         word = self.view.word + 1
-        content = b"".join(pack(dataset, word, control.identity, now_ms(), synced=True))
+        content = b"".join(self._pack(dataset, word, control.identity, now_ms(), synced=True))
         snapshot = Snapshot(memoryview(content), word, control.identity)
         # The view first: who finds the word changed asks for the view.
         self.view = self.view.successor(word, control.identity, snapshot, lambda: snapshot)

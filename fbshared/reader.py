@@ -83,7 +83,7 @@ class Reader:
 
     def all_flags(self) -> tuple[Mapping[str, CompiledFlag], bool]:
         """Every flag of one publication, by key, not to be changed; damaged ones are left out. And whether that is
-        so: where no publication can be read, there are those that were used before."""
+        so: where no publication can be read, it is those that were used before."""
         gone = -1
         for _ in range(_TRIES):
             view = self._after(gone)

@@ -36,20 +36,19 @@ _SETTLED_NS = 2_000_000_000  # a file may change twice within one tick of its cl
 
 
 class Sink(Protocol):
-    """Takes what a source has; to be used in the thread that called ``run``: in another one, methods raise
-    ``RuntimeError``.
+    """Takes what a source has; to be used while ``run`` runs, in its thread or in others.
 
     Does nothing once the leadership is over, which ``Stop.is_set`` tells.
     """
 
     @property
     def cursor(self) -> int:
-        """The newest ``updatedAt`` that is known, in milliseconds; 0 before the first full, and where others may know
-        more than this process."""
+        """The newest ``updatedAt`` that is known, in milliseconds; 0 where a full is needed: before the first one, and
+        where other processes may know more than this one."""
 
     def receive(self, message: str | bytes) -> None:
         """Publish what a data-sync message of FeatBit's form says: a full replaces everything, a patch adds what is
-        newer. An item that is not understood is left out, counted and logged.
+        newer than what is known of it. An item that is not understood is left out, counted and logged.
 
         Raises:
             MessageError: the message is not understood, or it is a patch while ``cursor`` is 0; nothing has changed.

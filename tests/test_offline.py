@@ -5,6 +5,8 @@ import logging
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -136,6 +138,49 @@ def test_a_forked_child(client: FBClient) -> None:
 
     assert (child, 0) == os.waitpid(child, 0)
     assert client.variation("on", USER) is True
+
+
+FORKED_IN_AN_IMPORT = """
+import importlib.abc, os, signal, threading, time
+from fbshared import Config, FBClient
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "fbshared.core.items":
+            begun.set()
+            time.sleep(0.3)
+
+import sys
+begun = threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=FBClient, args=(Config(offline=True),))
+thread.start()
+assert begun.wait(10)
+if os.fork() == 0:
+    signal.alarm(20)
+    FBClient(Config(offline=True))
+    os._exit(7)
+thread.join()
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+WITHOUT_A_DESCRIPTOR = """
+import os, resource, sys
+from fbshared import Config, FBClient
+client = FBClient(Config(offline=True))
+resource.setrlimit(resource.RLIMIT_NOFILE, (os.open(os.devnull, os.O_RDONLY), 100))
+print(client.initialize_from_external_json(sys.argv[1]), client.variation("on", {"key": "ada", "name": "Ada"}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"), [(FORKED_IN_AN_IMPORT, "7"), (WITHOUT_A_DESCRIPTOR, "True True")], ids=["fork", "files"]
+)
+def test_the_first_client_of_a_process(program: str, expected: str) -> None:
+    """What it imports a fork waits for, and it is there before the bootstrap comes."""
+    command = [sys.executable, "-W", "ignore", "-c", program, TEXT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (f"{expected}\n", "") == (done.stdout, done.stderr)
 
 
 def value_in(client: FBClient, key: str) -> Any:

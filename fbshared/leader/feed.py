@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
+import threading
 import time
 import traceback
-from threading import get_ident
 
 from fbshared.core.model import EMPTY
-from fbshared.core.wire import parse
+from fbshared.core.wire import SyncMessage, parse
 from fbshared.errors import MessageError
 from fbshared.leader.delays import delays
 from fbshared.leader.sync import GOOD_RUN, LONGEST_DELAY, LONGEST_SILENCE, Sync
@@ -34,13 +34,13 @@ class Feed(Sync):
     origin = "its data source"
     _current = False  # whether the source stands by what it gave
     _over = False  # whether the source has said that nothing more will come
-    _thread = 0  # which runs the source
+    _mutex: threading.RLock  # what comes in several threads of the source's is taken one after the other
 
     def run(self, halt: Wake) -> None:
         """Run the source until ``halt`` is set or the lead is lost."""
         source = self._settings.source
         assert source is not None
-        self._thread = get_ident()
+        self._mutex = threading.RLock()
         stop = _Stop(self, halt)
         while not stop.is_set():
             if self._over or time.monotonic() < self._retry_at:
@@ -50,73 +50,67 @@ class Feed(Sync):
 
     @property
     def cursor(self) -> int:
-        """The newest version that is known, in milliseconds; 0 before the first full."""
+        """The newest version that is known, in milliseconds; 0 where a full is needed."""
         return self.dataset.cursor if self._is_whole() else 0
 
     def receive(self, message: str | bytes) -> None:
         """Publish what a data-sync message says; ``MessageError`` where it is not understood."""
-        self._require_its_thread()
         parsed = parse(message)
         if parsed is None:
             raise MessageError("not a data-sync message")
-        if not parsed.full and not self._is_whole():
-            raise MessageError("a patch before the first full")
-        if not self._holds():
-            return
-        if parsed.rejected:
-            self._control.items_broken += len(parsed.rejected)
-            log.warning("%d items of a message are not used, one because: %s", len(parsed.rejected), parsed.rejected[0])
-        dataset, changed = (EMPTY if parsed.full else self.dataset).merge(parsed.items)
-        if dataset != self.dataset or not self.synced:
-            self._take(dataset, None if parsed.full else changed)
-            self.synced = True
-        self.confirm()
+        with self._mutex:
+            if not parsed.full and not self._is_whole():
+                raise MessageError("a patch where a full is needed")
+            if self._holds():
+                self._apply(parsed)
 
     def confirm(self) -> None:
         """Say that the data is current."""
-        self._require_its_thread()
         self._alive()
-        if self.synced and self._holds():
-            self._current = True
-            self.behind = False
-            self._control.longest_silence = int(LONGEST_SILENCE * 1000)
-            self._control.data_current_at = now_ms()
-            self._publish_if_due()
+        with self._mutex:
+            if self.synced and self._holds():
+                self._current = True
+                self.behind = False
+                self._control.longest_silence = int(LONGEST_SILENCE * 1000)
+                self._control.data_current_at = now_ms()
+                self._publish_if_due()
 
     def interrupted(self, reason: str) -> None:
         """Say that there is no newer data, and why."""
-        self._require_its_thread()
         self._alive()
-        self._current = False
-        self.failing_since = min(self.failing_since, time.monotonic())
-        if len(self._told) < _MOST_TOLD:
-            self._tell(("source", reason), "there is no newer data: %s; the former data stays in use", reason)
-        self._show(SyncState.INTERRUPTED, SyncError.SOURCE)
+        with self._mutex:
+            self._current = False
+            self.failing_since = min(self.failing_since, time.monotonic())
+            if len(self._told) < _MOST_TOLD:
+                self._tell(("source", reason), "there is no newer data: %s; the former data stays in use", reason)
+            self._show(SyncState.INTERRUPTED, SyncError.SOURCE)
 
     def _is_whole(self) -> bool:
         """Whether a patch makes it current. What is older than what others evaluate may lack more than is in one."""
         return self.synced and not self.behind
 
-    def _in_its_thread(self) -> bool:
-        return get_ident() == self._thread
-
-    def _require_its_thread(self) -> None:
-        if not self._in_its_thread():
-            raise RuntimeError("a sink is used in the thread that called run, and in no other")
+    def _apply(self, message: SyncMessage) -> None:
+        if message.rejected:
+            count = len(message.rejected)
+            self._control.items_broken += count
+            log.warning("%d items of a message are not used, one because: %s", count, message.rejected[0])
+        dataset, changed = (EMPTY if message.full else self.dataset).merge(message.items)
+        if dataset != self.dataset or not self.synced:
+            self._take(dataset, None if message.full else changed)
+            self.synced = True
+        self.confirm()
 
     def _stand_by(self) -> None:
         """While the source waits: its data is current, until it says something else."""
-        if not self._in_its_thread():
-            return  # a thread of the source's own waits: it says nothing about the one that has the sink
-        if self._current:
-            self.confirm()
-        else:
-            self._alive()
-            self._publish_if_due()
+        with self._mutex:
+            if self._current:
+                self.confirm()
+            else:
+                self._alive()
+                self._publish_if_due()
 
     def _alive(self) -> None:
-        if self._in_its_thread():
-            self.healthy_until = time.monotonic() + STUCK_AFTER
+        self.healthy_until = time.monotonic() + STUCK_AFTER
 
     def _run(self, source: DataSource, stop: _Stop) -> None:
         self._alive()

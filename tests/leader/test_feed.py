@@ -150,30 +150,48 @@ def test_a_patch_on_what_is_older_than_what_all_have(make: Make, eventually: Eve
     assert [{"on"}, {"on", "new"}] == [set(each.flags) for each in line.published]
 
 
-def test_a_sink_in_another_thread(make: Make, eventually: Eventually) -> None:
-    """Everything that it does is refused there, and waiting is nothing but that."""
-    raised: list[str] = []
+def test_a_source_with_threads(make: Make, monkeypatch: pytest.MonkeyPatch, eventually: Eventually) -> None:
+    """What they hand over at once is taken one after the other, and nothing is left unpublished."""
+    many, each = 4, 25
+    add = Publications.add
+    inside: list[int] = []
+    together: set[int] = set()
+    over = threading.Event()
 
-    def aside(sink: Sink, stop: Stop) -> None:
-        for act in (lambda: sink.receive(FULL), sink.confirm, lambda: sink.interrupted("no")):
-            try:
-                act()
-            except RuntimeError as error:
-                raised.append(str(error))
-        raised.append(str(stop.wait(0.01)))
+    def slowly(published: Publications, dataset: Dataset, difference: Difference | None) -> None:
+        inside.append(1)
+        together.add(len(inside))
+        time.sleep(0.001)  # so that others run meanwhile
+        add(published, dataset, difference)
+        inside.pop()
+
+    def hand_over(sink: Sink, thread: int) -> None:
+        for number in range(each):
+            new = bootstrap([flag(f"{thread}-{number}", updated_at=2000)])
+            sink.receive(json.dumps(new).replace('"full"', '"patch"'))
+
+    def stand_by(sink: Sink, stop: Stop) -> None:
+        while not over.is_set():
+            stop.wait(0.001)
+            sink.confirm()
 
     def run(sink: Sink, stop: Stop) -> None:
         sink.receive(FULL)
-        helper = threading.Thread(target=aside, args=(sink, stop))
-        helper.start()
+        threads = [threading.Thread(target=hand_over, args=(sink, number)) for number in range(many)]
+        helper = threading.Thread(target=stand_by, args=(sink, stop))
+        for thread in (helper, *threads):
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        over.set()
         helper.join(10)
 
+    monkeypatch.setattr(Publications, "add", slowly)
     line = make(run)
 
-    assert eventually(lambda: len(raised) == 4)
-    assert 1 == len(set(raised[:3]))
-    assert ("no other", "False") == (raised[0][-8:], raised[3])
-    assert (1, WELL) == (len(line.published), line.state)
+    assert eventually(lambda: line.published and len(line.published[-1].flags) == 1 + many * each)
+    assert eventually(lambda: line.state == WELL)
+    assert {1} == together
 
 
 def test_a_source_that_raises(make: Make, eventually: Eventually, caplog: pytest.LogCaptureFixture) -> None:
@@ -210,7 +228,7 @@ def test_what_a_source_gets_wrong(make: Make, eventually: Eventually) -> None:
 
     assert eventually(lambda: line.state == WITHOUT)
     assert len(bad) + 1 == len(raised)
-    assert ("a patch before the first full", "0") == (raised[3], raised[-1])
+    assert ("a patch where a full is needed", "0") == (raised[3], raised[-1])
     assert ([], 0) == (line.published, line.control.data_current_at)
 
 
@@ -269,17 +287,10 @@ def test_a_source_that_is_stuck(make: Make, monkeypatch: pytest.MonkeyPatch, eve
     monkeypatch.setattr(feed, "_LOOK", 0.01)
     hang, go_on = threading.Event(), threading.Event()
 
-    def wait_on(stop: Stop) -> None:
-        while not go_on.is_set() and not stop.is_set():
-            stop.wait(0.02)
-
     def run(sink: Sink, stop: Stop) -> None:
         while not hang.is_set():
             stop.wait(0.5)
-        helper = threading.Thread(target=wait_on, args=(stop,))
-        helper.start()  # whose waits say nothing about this thread
         go_on.wait(10)
-        helper.join(10)
 
     line = make(run)
     begun = line.feed.healthy_until
