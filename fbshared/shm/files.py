@@ -323,11 +323,10 @@ def is_lockable(fd: int) -> bool:
 
 
 def remove(path: str, directory: int | None = None) -> None:
-    """Remove a file if it is still there, in an open directory where one is given. A directory in its place stays:
-    nothing of ours is one."""
+    """Remove a name if it is still there, in an open directory where one is given."""
     try:
         os.unlink(path, dir_fd=directory)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+    except (FileNotFoundError, NotADirectoryError):
         pass
 
 

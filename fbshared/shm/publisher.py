@@ -100,7 +100,7 @@ class Publisher:
     def _remove_older(self, *kept: Packed) -> None:
         """Remove the snapshots that were made here, except those that are kept, with their bases."""
         for word in self._files - {each.word for each in kept} - {each.base for each in kept}:
-            files.remove(self._region.join(snapshot_name(word)))
+            self._remove(snapshot_name(word))
             self._files.discard(word)
 
     def _remove_others(self) -> None:
@@ -108,4 +108,10 @@ class Publisher:
         # Never a larger word: it belongs to the leader that superseded this one.
         for name in self._region.names("snapshot."):
             if (word_of(name) or 0) < self._base:
-                files.remove(self._region.join(name))
+                self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        try:
+            files.remove(self._region.join(name))
+        except IsADirectoryError:
+            pass  # nothing of ours: it takes no room, and is in nobody's way

@@ -543,7 +543,7 @@ def client_of(settings: dict[str, Any]) -> FBClient:
     config = Config(*urls, **options)
     if duty:
         # The client takes the member that this process has.
-        join(replace(member_settings(config), duty=lambda: changed(duty_settings(config), **duty)))
+        join(member_settings(config)._replace(duty=lambda: changed(duty_settings(config), **duty)))
     return FBClient(config, start_wait=settings.get("start_wait", 15.0))
 
 
