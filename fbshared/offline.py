@@ -37,8 +37,8 @@ class OfflineMember:
     leads = False
 
     def __init__(self) -> None:
-        # Who is online reads no messages outside of the leader. Not when they are needed first: that may be in a
-        # process that has no descriptor left.
+        # In here, for who is online needs neither; and not where the bootstrap comes, which may be in a process that
+        # has no descriptor left.
         with importing():
             from fbshared.core.wire import parse
             from fbshared.shm.packing import pack

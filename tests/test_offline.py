@@ -141,7 +141,7 @@ def test_a_forked_child(client: FBClient) -> None:
 
 
 FORKED_IN_AN_IMPORT = """
-import importlib.abc, os, signal, threading, time
+import importlib.abc, os, signal, sys, threading, time
 from fbshared import Config, FBClient
 
 class Slow(importlib.abc.MetaPathFinder):
@@ -150,7 +150,6 @@ class Slow(importlib.abc.MetaPathFinder):
             begun.set()
             time.sleep(0.3)
 
-import sys
 begun = threading.Event()
 sys.meta_path.insert(0, Slow())
 thread = threading.Thread(target=FBClient, args=(Config(offline=True),))

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 import traceback
+from typing import Any
 
 from fbshared.core.model import EMPTY
 from fbshared.core.wire import SyncMessage, parse
@@ -34,13 +35,15 @@ class Feed(Sync):
     origin = "its data source"
     _current = False  # whether the source stands by what it gave
     _over = False  # whether the source has said that nothing more will come
-    _mutex: threading.RLock  # what comes in several threads of the source's is taken one after the other
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._mutex = threading.RLock()  # what comes in several threads of the source's is taken one after the other
 
     def run(self, halt: Wake) -> None:
         """Run the source until ``halt`` is set or the lead is lost."""
         source = self._settings.source
         assert source is not None
-        self._mutex = threading.RLock()
         stop = _Stop(self, halt)
         while not stop.is_set():
             if self._over or time.monotonic() < self._retry_at:
@@ -67,13 +70,12 @@ class Feed(Sync):
     def confirm(self) -> None:
         """Say that the data is current."""
         self._alive()
-        with self._mutex:
-            if self.synced and self._holds():
-                self._current = True
-                self.behind = False
-                self._control.longest_silence = int(LONGEST_SILENCE * 1000)
-                self._control.data_current_at = now_ms()
-                self._publish_if_due()
+        if self.synced and self._holds():
+            self._current = True
+            self.behind = False
+            self._control.longest_silence = int(LONGEST_SILENCE * 1000)
+            self._control.data_current_at = now_ms()
+            self._publish_if_due()
 
     def interrupted(self, reason: str) -> None:
         """Say that there is no newer data, and why."""
@@ -102,12 +104,11 @@ class Feed(Sync):
 
     def _stand_by(self) -> None:
         """While the source waits: its data is current, until it says something else."""
-        with self._mutex:
-            if self._current:
-                self.confirm()
-            else:
-                self._alive()
-                self._publish_if_due()
+        if self._current:
+            self.confirm()
+        else:
+            self._alive()
+            self._publish_if_due()
 
     def _alive(self) -> None:
         self.healthy_until = time.monotonic() + STUCK_AFTER
@@ -126,10 +127,11 @@ class Feed(Sync):
             self._over = not stop.is_set()
 
     def _publish_if_due(self) -> None:
-        super()._publish_if_due()
-        shown = self._control.sync_state == SyncState.OK and self.failing_since == math.inf
-        if self._current and not self._unpublished and not shown:
-            self._well()
+        with self._mutex:
+            super()._publish_if_due()
+            shown = self._control.sync_state == SyncState.OK and self.failing_since == math.inf
+            if self._current and not self._unpublished and not shown:
+                self._well()
 
 
 def _described(error: Exception) -> str:

@@ -20,6 +20,7 @@ from fbshared.shm.control import Control, SyncError, SyncState, birth
 from fbshared.shm.packing import Difference
 from fbshared.sources import Sink, Stop
 from fbshared.testing import bootstrap, flag
+from fbshared.testing.environment import message
 from tests.leader.publications import Publications
 
 Eventually = Callable[..., bool]
@@ -130,7 +131,7 @@ def test_data_that_is_older_than_what_all_have(make: Make, eventually: Eventuall
 def test_a_patch_on_what_is_older_than_what_all_have(make: Make, eventually: Eventually) -> None:
     """It does not make that current: the source is asked for a full, and nobody goes back in time."""
     dataset = Dataset.of([Item(FLAG, "old", 1, False, b"")])
-    patch = json.dumps(bootstrap([flag("new", updated_at=2000)])).replace('"full"', '"patch"')
+    patch = message("patch", [flag("new", updated_at=2000)])
     cursors: list[int] = []
 
     def hasty(sink: Sink, stop: Stop) -> None:
@@ -138,8 +139,8 @@ def test_a_patch_on_what_is_older_than_what_all_have(make: Make, eventually: Eve
         sink.receive(patch)
 
     def thorough(sink: Sink, stop: Stop) -> None:
-        for message in (FULL, patch):
-            sink.receive(message)
+        for text in (FULL, patch):
+            sink.receive(text)
             cursors.append(sink.cursor)
 
     line = make(hasty, thorough, dataset=dataset, synced=True, behind=True)
@@ -167,8 +168,7 @@ def test_a_source_with_threads(make: Make, monkeypatch: pytest.MonkeyPatch, even
 
     def hand_over(sink: Sink, thread: int) -> None:
         for number in range(each):
-            new = bootstrap([flag(f"{thread}-{number}", updated_at=2000)])
-            sink.receive(json.dumps(new).replace('"full"', '"patch"'))
+            sink.receive(message("patch", [flag(f"{thread}-{number}", updated_at=2000)]))
 
     def stand_by(sink: Sink, stop: Stop) -> None:
         while not over.is_set():
@@ -215,9 +215,9 @@ def test_what_a_source_gets_wrong(make: Make, eventually: Eventually) -> None:
     bad = ["{", "[]", '{"messageType":"pong"}', FULL.replace('"full"', '"patch"'), FULL.replace("full", "empty")]
 
     def run(sink: Sink, stop: Stop) -> None:
-        for message in bad:
+        for text in bad:
             try:
-                sink.receive(message)
+                sink.receive(text)
             except MessageError as error:
                 raised.append(str(error))
         raised.append(str(sink.cursor))
@@ -237,9 +237,8 @@ def test_the_cursor_and_patches(make: Make, eventually: Eventually) -> None:
     cursors: list[int] = []
 
     def run(sink: Sink, stop: Stop) -> None:
-        patch = json.dumps(bootstrap([flag("new", updated_at=2000)])).replace('"full"', '"patch"')
-        for message in (FULL, patch, FULL):
-            sink.receive(message)
+        for text in (FULL, message("patch", [flag("new", updated_at=2000)]), FULL):
+            sink.receive(text)
             cursors.append(sink.cursor)
 
     line = make(run)
@@ -252,9 +251,9 @@ def test_the_cursor_and_patches(make: Make, eventually: Eventually) -> None:
 
 def test_what_is_known_is_not_published_again(make: Make, eventually: Eventually) -> None:
     """A new leader that finds what its source has is well at once; told to, it publishes all the same."""
-    message = parse(FULL)
-    assert message is not None
-    line = make(lambda sink, stop: sink.receive(FULL), dataset=Dataset.of(message.items), synced=True)
+    full = parse(FULL)
+    assert full is not None
+    line = make(lambda sink, stop: sink.receive(FULL), dataset=Dataset.of(full.items), synced=True)
 
     assert eventually(lambda: line.state == WELL)
     assert [] == line.published
